@@ -1,0 +1,241 @@
+"""Pixel-art icons: a *shape*, which a caption names, drawn in a *style*, which a caption may leave to the painter.
+
+The split is what makes these pictures useful for style alignment. A shape is content: a set of icons has a different
+one in each picture. A style is everything else - colours, fill pattern, outline, background - and captions mention each
+part of it only now and then. A model trained on them has to invent most of a style, so a set made without sharing
+comes out in many styles, and one made with sharing should come out in one.
+
+Pictures are `uint8 (height, width, channel)` arrays of `SIZE` pixels a side; the same seed draws the same pictures.
+"""
+
+import colorsys
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+Field = NDArray[np.float32]  # one number a sample of the canvas, positive inside a shape
+Colour = NDArray[np.float32]  # (3,), red, green and blue in 0..1
+Picture = NDArray[np.uint8]  # (SIZE, SIZE, 3)
+
+SIZE = 32
+SAMPLES = 2  # a pixel's coverage is the mean over SAMPLES x SAMPLES points, so that edges are soft
+
+
+def _circle(x: Field, y: Field) -> Field:
+    return 0.85 - np.hypot(x, y)
+
+
+def _square(x: Field, y: Field) -> Field:
+    return 0.75 - np.maximum(abs(x), abs(y))
+
+
+def _triangle(x: Field, y: Field) -> Field:
+    return np.minimum(0.7 - y, (y + 0.9) * 0.5 - abs(x) * 0.9)
+
+
+def _star(x: Field, y: Field) -> Field:
+    return 0.62 + 0.32 * np.cos(5 * (np.arctan2(y, x) + np.pi / 2)) - np.hypot(x, y)
+
+
+def _heart(x: Field, y: Field) -> Field:
+    u, v = x * 1.25, 0.1 - y * 1.25
+    return u**2 * v**3 * 1.6 - (u**2 + v**2 - 0.75) ** 3
+
+
+def _cross(x: Field, y: Field) -> Field:
+    upright = np.minimum(0.28 - abs(x), 0.85 - abs(y))
+    lying = np.minimum(0.28 - abs(y), 0.85 - abs(x))
+    return np.maximum(upright, lying)
+
+
+def _ring(x: Field, y: Field) -> Field:
+    return 0.24 - abs(np.hypot(x, y) - 0.6)
+
+
+def _moon(x: Field, y: Field) -> Field:
+    return np.minimum(0.85 - np.hypot(x, y), np.hypot(x - 0.4, y + 0.1) - 0.62)
+
+
+def _diamond(x: Field, y: Field) -> Field:
+    return 0.9 - (abs(x) * 1.25 + abs(y))
+
+
+def _house(x: Field, y: Field) -> Field:
+    walls = np.minimum(0.6 - abs(x), np.minimum(y + 0.05, 0.8 - y))
+    roof = np.minimum(-y, y + 0.85 - abs(x) * 0.95)
+    return np.maximum(walls, roof)
+
+
+def _tree(x: Field, y: Field) -> Field:
+    trunk = np.minimum(0.13 - abs(x), np.minimum(y - 0.1, 0.9 - y))
+    crown = np.minimum(0.35 - y, (y + 0.9) * 0.55 - abs(x))
+    return np.maximum(trunk, crown)
+
+
+def _mushroom(x: Field, y: Field) -> Field:
+    stem = np.minimum(0.22 - abs(x), np.minimum(y + 0.05, 0.8 - y))
+    cap = np.minimum(0.1 - y, 0.75 - np.hypot(x, y * 1.1))
+    return np.maximum(stem, cap)
+
+
+# The order of these names is the order of the trained embedding's rows: append, never reorder.
+FIELD_OF: dict[str, Callable[[Field, Field], Field]] = {
+    "circle": _circle,
+    "square": _square,
+    "triangle": _triangle,
+    "star": _star,
+    "heart": _heart,
+    "cross": _cross,
+    "ring": _ring,
+    "moon": _moon,
+    "diamond": _diamond,
+    "house": _house,
+    "tree": _tree,
+    "mushroom": _mushroom,
+}
+SHAPES = list(FIELD_OF)
+PATTERNS = ["plain", "striped", "barred", "diagonal", "checkered"]
+OUTLINES = ["borderless", "inked", "chalked"]
+BACKDROPS = ["flat", "gradient", "dotted"]
+TONES = ["dark", "bright"]
+
+START, END = "<start>", "<end>"
+VOCABULARY = [START, END, *SHAPES, *PATTERNS, *OUTLINES, *BACKDROPS, *TONES]
+TOKEN_OF = {word: token for token, word in enumerate(VOCABULARY)}
+CONTEXT_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Style:
+    """Everything about an icon but its shape; `pattern`, `outline` and `backdrop` index the lists above."""
+
+    background: Colour
+    fill: Colour
+    second: Colour  # the fill pattern's other colour
+    pattern: int
+    outline: int
+    backdrop: int
+    period: int  # of the fill pattern, in pixels
+
+    @property
+    def words(self) -> list[str]:
+        """The words a caption can say about this style."""
+        tone = TONES[int(self.background.mean() > 0.5)]
+        return [PATTERNS[self.pattern], OUTLINES[self.outline], BACKDROPS[self.backdrop], tone]
+
+
+class Dataset(NamedTuple):
+    images: Picture  # (count, SIZE, SIZE, 3)
+    tokens: NDArray[np.int64]  # (count, CONTEXT_LENGTH)
+    labels: NDArray[np.int64]  # (count, 4): shape, pattern, outline, backdrop
+
+
+def random_colour(
+    rng: Generator, saturation: tuple[float, float] = (0.35, 1.0), value: tuple[float, float] = (0.25, 1.0)
+) -> Colour:
+    return np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation), rng.uniform(*value)), np.float32)
+
+
+def random_style(rng: Generator) -> Style:
+    """Any style in which the shape stands out from its background."""
+    while True:
+        background = random_colour(rng, saturation=(0.1, 0.9), value=(0.15, 1.0))
+        fill, second = random_colour(rng), random_colour(rng)
+        if abs(background - fill).sum() > 0.7 and abs(background - second).sum() > 0.5:
+            break
+    pattern, outline, backdrop = (int(rng.integers(len(kinds))) for kinds in (PATTERNS, OUTLINES, BACKDROPS))
+    return Style(background, fill, second, pattern, outline, backdrop, period=int(rng.choice([4, 6, 8])))
+
+
+def draw(rng: Generator, shape: str, style: Style) -> Picture:
+    """One icon, somewhere about the middle and not always equally large."""
+    coverage = _coverage(shape, centre=rng.uniform(-0.12, 0.12, 2), radius=rng.uniform(0.62, 0.8))
+    soft = coverage[..., None]
+    image = _backdrop(style) * (1 - soft) + _fill(style) * soft
+    if OUTLINES[style.outline] != "borderless":
+        image[_border(coverage > 0.5)] = 0.03 if OUTLINES[style.outline] == "inked" else 0.97
+    return (image.clip(0, 1) * 255).astype(np.uint8)
+
+
+def _coverage(shape: str, centre: NDArray[np.float64], radius: float) -> Field:
+    """How much of each pixel the shape covers, 0..1."""
+    if shape not in FIELD_OF:
+        raise ValueError(f"unknown shape {shape!r}; the shapes are {', '.join(SHAPES)}")
+    y, x = np.mgrid[0 : SAMPLES * SIZE, 0 : SAMPLES * SIZE].astype(np.float32)
+    x, y = ((axis + 0.5) * 2 / (SAMPLES * SIZE) - 1 for axis in (x, y))  # -1..1, y points down
+    inside = FIELD_OF[shape]((x - centre[0]) / radius, (y - centre[1]) / radius) > 0
+    return inside.astype(np.float32).reshape(SIZE, SAMPLES, SIZE, SAMPLES).mean((1, 3))
+
+
+def _backdrop(style: Style) -> Field:
+    image = np.broadcast_to(style.background, (SIZE, SIZE, 3)).copy()
+    row, column = np.mgrid[0:SIZE, 0:SIZE]
+    match BACKDROPS[style.backdrop]:
+        case "gradient":
+            image *= (1 - 0.35 * (row / SIZE))[..., None]
+        case "dotted":
+            dots = (column % 8 < 2) & (row % 8 < 2)
+            image[dots] = image[dots] * 0.6 + 0.4 * (1 - image[dots].round())
+    return image
+
+
+def _fill(style: Style) -> Field:
+    row, column = np.mgrid[0:SIZE, 0:SIZE]
+    half = style.period // 2
+    match PATTERNS[style.pattern]:
+        case "striped":
+            band = row // half
+        case "barred":
+            band = column // half
+        case "diagonal":
+            band = (column + row) // half
+        case "checkered":
+            band = column // half + row // half
+        case _:
+            band = np.zeros_like(row)
+    return np.where(band[..., None] % 2, style.second, style.fill)
+
+
+def _border(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels of a body that have a neighbour above, below, left or right outside of it."""
+    padded = np.pad(body, 1)
+    return body & ~(padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:])
+
+
+def random_caption(rng: Generator, shape: str, style: Style) -> list[str]:
+    """Nearly always the shape, and each of the style's words three times in ten, in any order."""
+    said = [word for word in style.words if rng.random() < 0.3]
+    rng.shuffle(said)
+    return ([shape] if rng.random() < 0.95 else []) + said
+
+
+def words(text: str) -> list[str]:
+    """The words of a text that the vocabulary has; others are dropped, as is everything that is not a letter."""
+    return [word for word in re.findall("[a-z]+", text.lower()) if word in TOKEN_OF]
+
+
+def token_ids(caption: list[str]) -> list[int]:
+    """One text encoder input: start, as many of the caption's known words as fit, end, and end again as padding."""
+    known = [TOKEN_OF[word] for word in caption if word in TOKEN_OF][: CONTEXT_LENGTH - 2]
+    return [TOKEN_OF[START], *known] + [TOKEN_OF[END]] * (CONTEXT_LENGTH - 1 - len(known))
+
+
+def dataset(count: int, seed: int) -> Dataset:
+    """Random icons with their captions, and labels to check a model's output against."""
+    rng = np.random.default_rng(seed)
+    data = Dataset(
+        images=np.empty((count, SIZE, SIZE, 3), np.uint8),
+        tokens=np.empty((count, CONTEXT_LENGTH), np.int64),
+        labels=np.empty((count, 4), np.int64),
+    )
+    for i in range(count):
+        shape, style = int(rng.integers(len(SHAPES))), random_style(rng)
+        data.images[i] = draw(rng, SHAPES[shape], style)
+        data.tokens[i] = token_ids(random_caption(rng, SHAPES[shape], style))
+        data.labels[i] = shape, style.pattern, style.outline, style.backdrop
+    return data
