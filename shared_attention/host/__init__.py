@@ -1,0 +1,1 @@
+"""The method attached to ComfyUI: the only modules of this package that import it."""

@@ -1,0 +1,102 @@
+"""Shared group-norm statistics in a UNet, for the time of one model call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from ..blocks import BlockSelection
+from ..group_norm import Moments, moments, normalise, pool
+from ..rows import Rows
+from .compiling import uncompiled
+
+_MISSING = object()
+
+
+@contextmanager
+def share_statistics(unet: Any, blocks: BlockSelection, rows: Rows) -> Iterator[None]:
+    """Within the context the group norms of the selected blocks take their statistics over target and reference."""
+    norms = list(selected_norms(unet, blocks))
+    # An instance may carry a forward of its own (another node's, or an outer context's): that one has to come back.
+    before = [norm.__dict__.get("forward", _MISSING) for norm in norms]
+    try:
+        for norm in norms:
+            norm.__dict__["forward"] = _shared_forward(norm.forward, rows)
+        yield
+    finally:
+        for norm, forward in zip(norms, before, strict=True):
+            if forward is _MISSING:
+                norm.__dict__.pop("forward", None)
+            else:
+                norm.__dict__["forward"] = forward
+
+
+def selected_norms(unet: Any, blocks: BlockSelection) -> Iterator[nn.GroupNorm]:
+    """The group norms within the selected blocks; when every block is selected, that of the output layer too."""
+    sections = [("input", unet.input_blocks), ("middle", [unet.middle_block]), ("output", unet.output_blocks)]
+    for section, members in sections:
+        for number, block in enumerate(members):
+            if block is not None and (section, number) in blocks:
+                yield from _norms_in(block)
+    if blocks.is_all:
+        yield from _norms_in(unet.out)
+
+
+def _norms_in(module: nn.Module) -> Iterator[nn.GroupNorm]:
+    return (child for child in module.modules() if isinstance(child, nn.GroupNorm))
+
+
+def _shared_forward(forward: Callable[..., Tensor], rows: Rows) -> Callable[..., Tensor]:
+    @uncompiled
+    def shared_forward(x: Tensor) -> Tensor:
+        if x.shape[0] != rows.count or x.ndim != 4:
+            return forward(x)
+        with _SharedStatistics(rows):
+            return forward(x)
+
+    return shared_forward
+
+
+class _SharedStatistics(TorchFunctionMode):
+    """Replaces group_norm within a norm's own forward, where the host has brought weights to their device and dtype."""
+
+    def __init__(self, rows: Rows) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is functional.group_norm:
+            return self._group_norm(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def _group_norm(
+        self,
+        input: Tensor,
+        num_groups: int,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        own = moments(input, num_groups)
+        shared = pool(own, Moments(*(self._of_reference(moment) for moment in own)))
+        out = normalise(input, shared, weight, bias, eps)
+        # The reference is normalised as it would be alone, to the bit.
+        references = self.rows.references(input).flatten(0, 1)
+        plain = functional.group_norm(references, num_groups, weight, bias, eps)
+        self.rows.references(out).copy_(plain.unsqueeze(1))
+        return out
+
+    def _of_reference(self, moment: Tensor) -> Tensor:
+        """The moment of each row's reference: (rows, groups)."""
+        return self.rows.references(moment).expand(-1, self.rows.images, -1).flatten(0, 1)
