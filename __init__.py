@@ -1,0 +1,16 @@
+"""Style Aligned for ComfyUI: every image of a batch takes on the style of the first (arXiv 2312.02133)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from comfy_api.latest import ComfyExtension
+
+WEB_DIRECTORY = "./web"
+
+
+async def comfy_entrypoint() -> ComfyExtension:
+    from .nodes import StyleAlignedExtension
+
+    return StyleAlignedExtension()

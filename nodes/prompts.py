@@ -1,0 +1,72 @@
+"""StyleAlignedPrompts: the prompts of a set as one conditioning, a row for each image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..shared_attention.conditioning import batch_conditionings
+from ..shared_attention.prompts import parse_prompts
+
+
+class StyleAlignedPrompts(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleAlignedPrompts",
+            display_name="Style Aligned: Prompts",
+            category="Style Aligned",
+            description=(
+                "One prompt a line: the first describes the reference, each further line an image that takes on its "
+                "style. Connect batch_size to the empty latent image."
+            ),
+            search_aliases=["style aligned", "batch prompts", "prompt per line", "consistent style", "style set"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="The CLIP model that encodes the prompts."),
+                io.String.Input(
+                    "prompts",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    placeholder="the reference image\nanother image in its style\na third one",
+                    tooltip="One prompt a line; the first is the reference. Blank lines are ignored. Weights such as "
+                    "(word:1.2) and embeddings work as in CLIP Text Encode.",
+                ),
+                io.String.Input(
+                    "style",
+                    default="",
+                    tooltip="The style of the whole set. It is appended to every prompt after a comma or, if it "
+                    "contains {prompt}, used as the template: a clay figure of {prompt}, studio light.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    display_name="conditioning", tooltip="One conditioning whose rows are the prompts, in order."
+                ),
+                io.Int.Output(
+                    display_name="batch_size", tooltip="The number of prompts, for the batch size of the empty latent."
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompts: str | None = None) -> bool | str:
+        """Refuses an empty set before anything runs; prompts that come over a connection (None) are checked later."""
+        if prompts is None:
+            return True
+        try:
+            parse_prompts(prompts)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, clip: Any, prompts: str, style: str) -> io.NodeOutput:
+        texts = parse_prompts(prompts, style)
+        if clip is None:
+            raise ValueError(
+                "The CLIP input is empty: the loader gave no text encoder. Use a checkpoint that contains one, or load "
+                "it with Load CLIP or DualCLIPLoader."
+            )
+        encoded = [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts]
+        return io.NodeOutput(batch_conditionings(encoded), len(texts))

@@ -1,0 +1,130 @@
+"""StyleAlignedShareAttention: a model whose batches share the style of their first image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..shared_attention.blocks import BlockSelection
+from ..shared_attention.host.unet import SharedAttention, share_attention
+from ..shared_attention.schedule import SamplingRange
+from ..shared_attention.sharing import SharingSettings
+
+
+class StyleAlignedShareAttention(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleAlignedShareAttention",
+            display_name="Style Aligned: Share Attention",
+            category="Style Aligned",
+            description=(
+                "Every image of a batch takes on the style of the first one: the others' self-attention also sees the "
+                "first image. Works with any Stable Diffusion UNet, sampler and scheduler."
+            ),
+            search_aliases=["style aligned", "shared attention", "consistent style", "style reference", "style set"],
+            inputs=[
+                io.Model.Input("model", tooltip="An SD 1.x, SD 2.x or SDXL model, or one made from these."),
+                io.Float.Input(
+                    "scale",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="Multiplies the reference's keys (the paper's shared_score_scale): how sharply the images "
+                    "pick what they take from the reference. Lower it towards 0.5 when they copy its content.",
+                ),
+                io.Float.Input(
+                    "shift",
+                    default=0.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="Added to the attention logits of the reference (the paper's shared_score_shift). Above 0 "
+                    "the style is stronger: 0.69 (ln 2) counts the reference twice. Below 0 it is weaker.",
+                ),
+                io.Boolean.Input(
+                    "share_group_norm",
+                    default=False,
+                    tooltip="Take the statistics of group norms over each image and the reference together: a stronger "
+                    "match of colours and contrast. The authors use it for style from an image and panoramas.",
+                ),
+                io.Boolean.Input(
+                    "adain_queries",
+                    default=True,
+                    advanced=True,
+                    tooltip="Give the queries the reference's mean and spread. On in the paper.",
+                ),
+                io.Boolean.Input(
+                    "adain_keys",
+                    default=True,
+                    advanced=True,
+                    tooltip="Give the keys the reference's mean and spread, so that the images attend to the reference "
+                    "as readily as to themselves. On in the paper.",
+                ),
+                io.Boolean.Input(
+                    "adain_values",
+                    default=False,
+                    advanced=True,
+                    tooltip="Give the values the reference's mean and spread too: stronger, less varied. Off in the "
+                    "paper.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    advanced=True,
+                    tooltip="Where in the sampling process sharing starts: 0 is the first step.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    advanced=True,
+                    tooltip="Where in the sampling process sharing ends: 1 is the last step.",
+                ),
+                io.String.Input(
+                    "blocks",
+                    default="",
+                    advanced=True,
+                    tooltip="The UNet blocks that share, such as: input.4-8, middle, output.0-5. Empty for all.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model, for any sampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, blocks: str | None = None, start_percent: float | None = None, end_percent: float | None = None
+    ) -> bool | str:
+        """Refuses bad values before anything runs; those that come over a connection are None here, checked later."""
+        try:
+            BlockSelection.parse(blocks or "")
+            SamplingRange(0.0 if start_percent is None else start_percent, 1.0 if end_percent is None else end_percent)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        scale: float,
+        shift: float,
+        share_group_norm: bool,
+        adain_queries: bool,
+        adain_keys: bool,
+        adain_values: bool,
+        start_percent: float,
+        end_percent: float,
+        blocks: str,
+    ) -> io.NodeOutput:
+        settings = SharingSettings(scale, shift, share_group_norm, adain_queries, adain_keys, adain_values)
+        sampling_range = SamplingRange(start_percent, end_percent)
+        sharing = SharedAttention(settings, BlockSelection.parse(blocks), sampling_range)
+        return io.NodeOutput(share_attention(model, sharing))
