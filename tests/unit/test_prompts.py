@@ -1,0 +1,100 @@
+"""Prompts of a set and their conditionings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from style_aligned.shared_attention.conditioning import batch_conditionings
+from style_aligned.shared_attention.prompts import parse_prompts
+
+
+def entry(tokens: int, rows: int = 1, seed: int = 0, **options):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(rows, tokens, 4, generator=generator), options]
+
+
+def test_one_prompt_a_line():
+    assert parse_prompts("  a cat \n\n\ta dog\r\n   \n(a (red:1.2) fox:1.1)") == [
+        "a cat",
+        "a dog",
+        "(a (red:1.2) fox:1.1)",
+    ]
+
+
+def test_style_is_appended():
+    assert parse_prompts("a cat\na dog", " watercolour ") == ["a cat, watercolour", "a dog, watercolour"]
+
+
+def test_style_as_a_template():
+    assert parse_prompts("cat\ndog", "a toy {prompt}, 3d {prompt}") == ["a toy cat, 3d cat", "a toy dog, 3d dog"]
+
+
+def test_braces_of_a_prompt_are_left_alone():
+    assert parse_prompts("a {prompt} cat", "{prompt} {x}") == ["a {prompt} cat {x}"]
+
+
+@pytest.mark.parametrize("text", ["", "  \n\t\n"])
+def test_no_prompt_is_an_error_that_says_what_to_write(text):
+    with pytest.raises(ValueError, match="one prompt a line"):
+        parse_prompts(text, "watercolour")
+
+
+def test_rows_are_the_prompts_in_order():
+    first, second = entry(3, pooled_output=torch.ones(1, 2)), entry(3, seed=1, pooled_output=torch.zeros(1, 2))
+    [[embeddings, options]] = batch_conditionings([[first], [second]])
+    assert torch.equal(embeddings, torch.cat([first[0], second[0]]))
+    assert torch.equal(options["pooled_output"], torch.tensor([[1.0, 1.0], [0.0, 0.0]]))
+
+
+@pytest.mark.parametrize("pooled", [{}, {"pooled_output": None}])
+def test_models_without_pooled_output(pooled):
+    [[embeddings, options]] = batch_conditionings([[entry(3, **pooled)], [entry(3, **pooled)]])
+    assert embeddings.shape[0] == 2
+    assert options == pooled
+
+
+def test_different_lengths_combine_without_changing_cross_attention():
+    lengths = [77, 154, 231]
+    conditionings = [[entry(length, seed=length)] for length in lengths]
+    [[embeddings, _]] = batch_conditionings(conditionings)
+    assert embeddings.shape[1] == 462
+    query = torch.randn(1, 1, 10, 4, dtype=torch.float64)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    for row, [[alone, _]] in enumerate(conditionings):
+        both = (x.double().view(1, 1, -1, 4) for x in (embeddings[row], alone[0]))
+        repeated, single = (attend(query, context, context) for context in both)
+        torch.testing.assert_close(repeated, single)
+
+
+def test_entries_that_line_up_are_combined_one_by_one():
+    hooks = object()
+    schedule = [{"clip_start_percent": 0.0, "hooks": hooks}, {"clip_start_percent": 0.5, "hooks": hooks}]
+    conditionings = [[entry(3, seed=seed, **options) for options in schedule] for seed in range(4)]
+    combined = batch_conditionings(conditionings)
+    assert [options for _, options in combined] == schedule
+    assert all(embeddings.shape[0] == 4 for embeddings, _ in combined)
+
+
+def test_different_counts_of_entries_are_refused():
+    with pytest.raises(ValueError, match="1 and 2 scheduled entries"):
+        batch_conditionings([[entry(3)], [entry(3), entry(3)]])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"end_percent": 0.5}, {"end_percent": 0.6}),
+        ({"hooks": "a"}, {}),
+        ({"mask": torch.zeros(2)}, {"mask": torch.ones(2)}),
+    ],
+)
+def test_entries_with_different_options_are_refused_by_name(first, second):
+    with pytest.raises(ValueError, match=f"'{next(iter(first))}' of prompt 2"):
+        batch_conditionings([[entry(3, **first)], [entry(3, **second)]])
+
+
+def test_the_given_conditionings_are_not_changed():
+    first = [entry(3, pooled_output=torch.ones(1, 2))]
+    batch_conditionings([first, [entry(3, pooled_output=torch.ones(1, 2))]])
+    assert first[0][0].shape[0] == 1
+    assert first[0][1]["pooled_output"].shape[0] == 1
