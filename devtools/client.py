@@ -83,12 +83,12 @@ class Client:
 
     def object_info(self) -> dict[str, Any]:
         """Every registered node's schema, by node type."""
-        return self.get("/object_info")
+        return dict(self.get("/object_info"))
 
     def queue(self, prompt: Prompt, client_id: str = "") -> str:
         """Queue an API-format prompt and return its id; PromptRejected if the server finds it invalid."""
         try:
-            return self.post("/prompt", {"prompt": prompt, "client_id": client_id})["prompt_id"]
+            return str(self.post("/prompt", {"prompt": prompt, "client_id": client_id})["prompt_id"])
         except urllib.error.HTTPError as error:
             if error.code != 400:
                 raise ServerError(f"the server answered {error.code} to a prompt") from error
@@ -139,7 +139,9 @@ class Client:
             raise ServerError(f"no connection to {self.url}: {error}") from error
         return prompt_id
 
-    async def _listen(self, socket: aiohttp.ClientWebSocketResponse, prompt_id: str, progress: Progress | None) -> None:
+    async def _listen(
+        self, socket: aiohttp.ClientWebSocketResponse[Any], prompt_id: str, progress: Progress | None
+    ) -> None:
         failure: dict[str, Any] | None = None
         async for message in socket:
             if message.type is not aiohttp.WSMsgType.TEXT:

@@ -30,6 +30,7 @@ START_SECONDS = 300.0  # the first start after an installation compiles Python f
 STOP_SECONDS = 10.0
 TAIL_LINES = 30
 
+_NEW_GROUP = 0x200 if os.name == "nt" else 0  # subprocess.CREATE_NEW_PROCESS_GROUP, which only Windows has
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -49,7 +50,7 @@ def free_port() -> int:
 
 def link_folder(target: Path, link: Path) -> None:
     """Make `link` lead to the folder `target`: a symbolic link, or on Windows, where that needs a right, a junction."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         import _winapi
 
         _winapi.CreateJunction(str(target), str(link))
@@ -185,7 +186,6 @@ class Server(Client):
 
     def _start(self) -> None:
         # A process group of its own: Ctrl-C reaches only us; stopping the group reaches all that the server started.
-        group = {"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}  # CREATE_NEW_PROCESS_GROUP
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
@@ -195,7 +195,8 @@ class Server(Client):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                **group,  # type: ignore[call-overload]
+                start_new_session=True,
+                creationflags=_NEW_GROUP,
             )
 
     def _wait_until_it_answers(self) -> None:
@@ -237,7 +238,7 @@ def _remove_link(link: Path) -> None:
 
 def _stop_group(process: subprocess.Popen[bytes]) -> None:
     """Ask the process and all it started to end, and end them by force if they have not after a while."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         if process.poll() is None:
             subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
         process.wait()

@@ -1,0 +1,110 @@
+"""The commands of dev.py: read the command line, find the host, and hand over to a program in the host's Python."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from devtools.host import NEEDED_TO_TEST, Host, HostError, check_modules, find_or_fetch
+
+ROOT = Path(__file__).resolve().parent.parent
+DEVELOPMENT = ROOT / "devtools" / "requirements" / "development.txt"
+
+# Python's own -m would look in the working directory, which is the user's, not in the checkout.
+_LAUNCH = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+
+DESCRIPTION = """\
+Develop the pack on a real ComfyUI: the one that --comfyui or the environment variable COMFYUI_PATH names, else the one
+this checkout is installed in, else a pinned release, fetched once into .host/ (about 6 GB).
+"""
+
+
+def demo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", metavar="NAME", help="a checkpoint of your ComfyUI (default: the small icon model)"
+    )
+    parser.add_argument("--workflow", metavar="NAME", help="a graph of workflows/ (default: the one for SD 1.5 sets)")
+    parser.add_argument("--prompts", metavar="FILE", type=Path, help="one prompt a line; the first is the reference")
+    parser.add_argument("--style", metavar="TEXT", help="added to every prompt, or a template with {prompt}")
+    parser.add_argument("--steps", type=int, help="sampling steps (default: the graph's)")
+    parser.add_argument("--seed", type=int, default=1, help="the same for both rows (default: %(default)s)")
+    parser.add_argument("--cfg", type=float, help="guidance scale (default: the graph's)")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, default=ROOT / "output" / "demo", help="default: output/demo"
+    )
+
+
+def serve_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=8188, help="default: %(default)s")
+    parser.add_argument("--listen", metavar="IP", default="127.0.0.1", help="default: this machine only")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program that dev.py starts; without `options` its arguments go to it as they are."""
+
+    module: str
+    summary: str
+    options: Callable[[argparse.ArgumentParser], None] | None = None
+    needs: tuple[str, ...] = ()
+    in_root: bool = False
+
+
+COMMANDS = {
+    "demo": Command("devtools.demo", "draw a set twice, without and with style sharing, and show it", demo_options),
+    "test": Command("pytest", "run the tests; all else goes to pytest", needs=tuple(NEEDED_TO_TEST), in_root=True),
+    "serve": Command("devtools.serve", "start ComfyUI in the browser with the pack in it", serve_options),
+    "bench": Command("devtools.bench", "measure time and memory of a UNet step; all else goes to the program"),
+}
+
+
+def main(arguments: list[str]) -> int:
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument("--comfyui", metavar="PATH", help="the ComfyUI folder to work with")
+    chosen, rest = common.parse_known_args(arguments)
+    name = _parse(rest, common)
+    passed_on = rest[rest.index(name) + 1 :]
+    try:
+        return _hand_over(COMMANDS[name], find_or_fetch(chosen.comfyui), passed_on)
+    except HostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on where this ended", file=sys.stderr)
+        return 130
+
+
+def _parse(arguments: list[str], common: argparse.ArgumentParser) -> str:
+    """The command's name; bad options end the program here, before anything is fetched."""
+    parser = argparse.ArgumentParser(prog="dev.py", description=DESCRIPTION, parents=[common], allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False)
+        if command.options:
+            command.options(sub)
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown and COMMANDS[parsed.command].options:
+        parser.error(f"{parsed.command} has no argument {' '.join(unknown)}")
+    return str(parsed.command)
+
+
+def _hand_over(command: Command, host: Host, arguments: list[str]) -> int:
+    """Run the command's program in the host's Python, in place of this process where the system can do that."""
+    if command.needs:
+        check_modules(host, command.needs, f'"{host.python}" -m pip install -r "{DEVELOPMENT}"')
+    words = [str(host.python), "-c", _LAUNCH, str(ROOT), command.module, *arguments]
+    environment = {**os.environ, "COMFYUI_PATH": str(host.comfyui)}
+    if command.in_root:
+        os.chdir(ROOT)
+    sys.stdout.flush()
+    if os.name != "nt":  # replacing this process lets signals reach the program itself
+        os.execve(words[0], words, environment)
+    return subprocess.run(words, env=environment, check=False).returncode

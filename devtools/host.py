@@ -1,0 +1,60 @@
+"""Which ComfyUI to work with, and which Python runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from devtools.fetch import Host, fetch, python_in
+from devtools.steps import HostError
+
+__all__ = ["Host", "HostError", "check_modules", "find", "find_or_fetch"]
+
+CHECKOUT = Path(__file__).absolute().parent.parent  # not resolved: a checkout may be linked into custom_nodes
+NEEDED_TO_RUN = ["torch", "aiohttp"]
+NEEDED_TO_TEST = ["pytest", "pytest_timeout", "hypothesis", "ruff", "mypy"]
+
+
+def find_or_fetch(comfyui: str | None) -> Host:
+    """The ComfyUI the user names, else the one the checkout is installed in, else the pinned one, fetched at need."""
+    return find(comfyui or os.environ.get("COMFYUI_PATH"), CHECKOUT) or fetch()
+
+
+def find(named: str | None, checkout: Path) -> Host | None:
+    """A ComfyUI that the user has: the named one, or the one around `checkout`."""
+    if named:
+        folder = Path(named).expanduser().absolute()
+        if not is_comfyui(folder):
+            raise HostError(f"{folder} is not a ComfyUI folder: it has no main.py beside a folder comfy")
+    elif checkout.parent.name == "custom_nodes" and is_comfyui(checkout.parent.parent):
+        folder = checkout.parent.parent
+    else:
+        return None
+    host = Host(folder, own_python(folder))
+    check_modules(host, NEEDED_TO_RUN, f'{host.python} -m pip install -r "{folder / "requirements.txt"}"')
+    return host
+
+
+def is_comfyui(folder: Path) -> bool:
+    return (folder / "main.py").is_file() and (folder / "comfy").is_dir()
+
+
+def own_python(comfyui: Path) -> Path:
+    """The Python of the environment inside a ComfyUI folder, or of the portable Windows build; else the present one."""
+    places = [python_in(comfyui / name) for name in ("venv", ".venv")]
+    places.append(comfyui.parent / "python_embeded" / "python.exe")
+    return next((place for place in places if place.is_file()), Path(sys.executable))
+
+
+def check_modules(host: Host, modules: Sequence[str], remedy: str) -> None:
+    """HostError naming the modules that the host's Python lacks and the command that installs them."""
+    code = "import importlib.util as u, sys; print(*[m for m in sys.argv[1:] if u.find_spec(m) is None])"
+    try:
+        answer = subprocess.run([host.python, "-c", code, *modules], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise HostError(f"{host.python}, the Python of {host.comfyui}, does not run: {error}") from error
+    if lacking := answer.stdout.split():
+        raise HostError(f"{host.python} lacks {', '.join(lacking)}; install with: {remedy}")
