@@ -68,9 +68,9 @@ def python_in(environment: Path) -> Path:
     return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def fetch(version: str = DEFAULT_RELEASE, folder: Path = HOST_FOLDER) -> Host:
+def fetch(version: str = DEFAULT_RELEASE, folder: Path = HOST_FOLDER, steps: Steps | None = None) -> Host:
     """The pinned ComfyUI in `folder` with an environment for the Python that runs this; made if it is not there."""
-    setup = Setup(RELEASES[version], folder)
+    setup = Setup(RELEASES[version], folder, steps)
     if setup.finished():
         return setup.host
     folder.mkdir(parents=True, exist_ok=True)

@@ -43,8 +43,8 @@ def accelerator_available() -> bool:
 
 
 def stop_on_signals() -> None:
-    """Let a request to end this program end it as Ctrl-C does, so that a server it runs is stopped first."""
-    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+    """Let every request to end this program end it as Ctrl-C does, so that a server it runs is stopped first."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # SIGINT may be ignored so far: in the background of a shell script
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
 
@@ -250,12 +250,13 @@ def _stop_group(process: subprocess.Popen[bytes]) -> None:
             subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
         process.wait()
         return
-    for stop in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, stop)
-            process.wait(STOP_SECONDS)
-        except ProcessLookupError:
-            break
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(STOP_SECONDS)
+    except ProcessLookupError:
+        process.wait()
+    except BaseException as error:  # it does not end, or Ctrl-C came again
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise

@@ -1,0 +1,91 @@
+"""dev.py's command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from devtools import commands
+from devtools.commands import ROOT, main
+from devtools.host import Host, HostError
+
+
+@pytest.fixture
+def handed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, list[str]]]:
+    """What would be started: (module, named ComfyUI, arguments)."""
+    calls: list[tuple[str, str | None, list[str]]] = []
+    named: list[str | None] = []
+
+    def find(comfyui: str | None) -> Host:
+        named.append(comfyui)
+        return Host(Path("ComfyUI"), Path(sys.executable))
+
+    def hand_over(command: commands.Command, _: Host, arguments: list[str]) -> int:
+        calls.append((command.module, named[-1], arguments))
+        return 3
+
+    monkeypatch.setattr(commands, "find_or_fetch", find)
+    monkeypatch.setattr(commands, "_hand_over", hand_over)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("test", ("pytest", None, [])),
+        ("test tests/unit -k adain --lf", ("pytest", None, ["tests/unit", "-k", "adain", "--lf"])),
+        ("test -- -h", ("pytest", None, ["--", "-h"])),
+        ("--comfyui here test -x", ("pytest", "here", ["-x"])),
+        ("test -x --comfyui here", ("pytest", "here", ["-x"])),
+        ("bench --size 512", ("devtools.bench", None, ["--size", "512"])),
+        ("demo --steps 4 --seed 2", ("devtools.demo", None, ["--steps", "4", "--seed", "2"])),
+        ("serve --port 80", ("devtools.serve", None, ["--port", "80"])),
+    ],
+)
+def test_what_is_started(
+    handed: list[tuple[str, str | None, list[str]]], words: str, expected: tuple[str, str | None, list[str]]
+) -> None:
+    assert main(words.split()) == 3
+    assert handed == [expected]
+
+
+@pytest.mark.parametrize("words", ["", "dance", "demo --step 3", "demo --steps many", "serve there"])
+def test_a_bad_command_line_starts_nothing(handed: list[tuple[str, str | None, list[str]]], words: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert ended.value.code == 2
+    assert handed == []
+
+
+def test_a_host_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def find(_: str | None) -> Host:
+        raise HostError("no network")
+
+    monkeypatch.setattr(commands, "find_or_fetch", find)
+    assert main(["test"]) == 1
+    assert capsys.readouterr().err == "error: no network\n"
+
+
+def test_help_needs_nothing() -> None:
+    answer = subprocess.run([sys.executable, ROOT / "dev.py", "--help"], capture_output=True, text=True, check=True)
+    for name in commands.COMMANDS:
+        assert f"\n    {name} " in answer.stdout
+
+
+@pytest.mark.parametrize("status", [0, 5])
+def test_the_programs_status_is_that_of_dev_py(tmp_path: Path, status: int) -> None:
+    (tmp_path / "program.py").write_text(
+        f"import os, sys; assert sys.argv[1:] == ['5'] and os.environ['COMFYUI_PATH'] == 'there'; sys.exit({status})"
+    )
+    code = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+from devtools.commands import Command, _hand_over
+from devtools.host import Host
+sys.exit(_hand_over(Command("program", ""), Host(Path("there"), Path(sys.executable)), ["5"]))
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == status
