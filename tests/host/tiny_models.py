@@ -1,0 +1,87 @@
+"""Tiny random UNets with the structure of real model families, in the host's own model classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_patcher
+import comfy.supported_models
+import torch
+
+CPU = torch.device("cpu")
+CONTEXT = 32
+
+_COMMON: dict[str, Any] = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 64,
+    "num_res_blocks": [1, 1],
+    "channel_mult": [1, 2],
+    "transformer_depth": [1, 1],
+    "transformer_depth_output": [1, 1, 1, 1],
+    "transformer_depth_middle": 1,
+    "context_dim": CONTEXT,
+    "use_spatial_transformer": True,
+    "use_temporal_attention": False,
+    "legacy": False,
+    "adm_in_channels": None,
+}
+_HEADS_8 = {"num_heads": 8, "num_head_channels": -1}
+_HEADS_OF_16 = {"num_heads": -1, "num_head_channels": 16}
+_SDXL_BLOCKS = {
+    "transformer_depth": [0, 2],
+    "transformer_depth_output": [2, 2, 0, 0],
+    "transformer_depth_middle": 2,
+    "num_classes": "sequential",
+}
+
+FAMILIES: dict[str, tuple[type, dict[str, Any]]] = {
+    "sd15": (comfy.supported_models.SD15, {**_HEADS_8, "use_linear_in_transformer": False}),
+    "sd15_inpainting": (
+        comfy.supported_models.SD15,
+        {**_HEADS_8, "use_linear_in_transformer": False, "in_channels": 9},
+    ),
+    "sd2": (comfy.supported_models.SD20, {**_HEADS_OF_16, "use_linear_in_transformer": True}),
+    "sdxl": (
+        comfy.supported_models.SDXL,
+        {**_HEADS_OF_16, **_SDXL_BLOCKS, "use_linear_in_transformer": True, "adm_in_channels": 2816},
+    ),
+    "sdxl_refiner": (
+        comfy.supported_models.SDXLRefiner,
+        {**_HEADS_OF_16, **_SDXL_BLOCKS, "use_linear_in_transformer": True, "adm_in_channels": 2560},
+    ),
+}
+"""The host's class of each family, and how its UNet differs from the others."""
+
+
+def tiny_model(
+    family: str, seed: int = 0, dtype: torch.dtype = torch.float32, **unet: Any
+) -> comfy.model_patcher.ModelPatcher:
+    """A model of `family` with random weights, wrapped in the host's model patcher."""
+    config_class, differences = FAMILIES[family]
+    config = config_class({**_COMMON, **differences, **unet})
+    config.set_inference_dtype(dtype, None)
+    model = config.get_model({}, "", CPU)
+    randomise(model, seed)
+    model.eval()
+    return comfy.model_patcher.CoreModelPatcher(model, CPU, CPU)
+
+
+def randomise(module: torch.nn.Module, seed: int) -> None:
+    """Random weights that keep activations near unit size, zero-initialised layers included."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in module.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.ndim > 1:
+            value = noise / parameter[0].numel() ** 0.5
+        else:
+            value = 0.1 * noise + (1.0 if name.endswith("weight") else 0.0)
+        parameter.data.copy_(value)
+
+
+def conditioning(rows: int = 1, tokens: int = 8, seed: int = 1, **options: Any) -> list[list[Any]]:
+    """A random CONDITIONING that fits every family; the pooled output is read where a family has one."""
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = torch.randn(rows, tokens, CONTEXT, generator=generator)
+    return [[embeddings, {"pooled_output": torch.randn(rows, 1280, generator=generator), **options}]]
