@@ -1,0 +1,69 @@
+"""Tests on a real ComfyUI server with the pack linked in; one server for all of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from devtools.server import Result, Server
+from devtools.thumbnails import WORKFLOWS, with_icon_model
+from devtools.workflow import Graph, ObjectInfo, set_widget, to_prompt
+
+Pictures = list[np.ndarray]
+
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(?P<error>.*)")
+
+
+@pytest.fixture(scope="session")
+def expected_errors() -> list[str]:
+    """How the errors begin that tests provoke on purpose: the server may log tracebacks of these, and no others."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def server(comfyui_path: Path, expected_errors: list[str]) -> Iterator[Server]:
+    """On the CPU, where the same graph gives the same picture to the last bit."""
+    with Server(comfyui_path, cpu=True) as server:
+        yield server
+        errors = [found["error"] for found in _TRACEBACK.finditer(server.log_text())]
+        unexpected = [error for error in errors if not error.startswith(tuple(expected_errors))]
+        assert not unexpected, f"the server logged tracebacks: {unexpected}"
+
+
+@pytest.fixture(scope="session")
+def object_info(server: Server) -> ObjectInfo:
+    return server.object_info()
+
+
+@pytest.fixture
+def icon_graph(object_info: ObjectInfo) -> Callable[..., Graph]:
+    """A shipped workflow, by name, made for the icon model and few steps; `settings` are the sampler's."""
+
+    def prepare(name: str = "style_aligned_sd15", **settings: Any) -> Graph:
+        graph = with_icon_model(json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8")), object_info)
+        for setting, value in {"steps": 3, **settings}.items():
+            graph = set_widget(graph, "KSampler", setting, value, object_info)
+        return graph
+
+    return prepare
+
+
+@pytest.fixture
+def draw(server: Server, object_info: ObjectInfo) -> Callable[[Graph], Pictures]:
+    """Run a graph on the server; its saved pictures in order."""
+
+    def run(graph: Graph) -> Pictures:
+        return saved_pictures(server.run(to_prompt(graph, object_info)))
+
+    return run
+
+
+def saved_pictures(result: Result) -> Pictures:
+    return [np.asarray(Image.open(path)) for paths in result.images.values() for path in paths]
