@@ -73,10 +73,13 @@ def fetch(version: str = DEFAULT_RELEASE, folder: Path = HOST_FOLDER, steps: Ste
     setup = Setup(RELEASES[version], folder, steps)
     if setup.finished():
         return setup.host
-    folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder / "lock"):
-        if not setup.finished():  # another process may have done it meanwhile
-            setup.run()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(folder / "lock"):
+            if not setup.finished():  # another process may have done it meanwhile
+                setup.run()
+    except OSError as error:
+        raise HostError(f"the set-up in {folder} failed: {error}") from error
     return setup.host
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from devtools import demo
 from devtools.commands import demo_options
 from devtools.demo import DemoError, keep, load_workflow, prepare, read_prompts
 from devtools.workflow import matching, widget_values
@@ -72,8 +73,11 @@ def test_an_unknown_checkpoint_lists_those_there_are() -> None:
         prepare(GRAPH, OBJECT_INFO, options("--checkpoint", "small"), None)
 
 
-def test_an_unknown_workflow_lists_those_there_are() -> None:
-    with pytest.raises(DemoError, match=r"workflows/ has no nothing\.json; it has: .*style_aligned_sd15"):
+def test_an_unknown_workflow_lists_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "WORKFLOWS", tmp_path)
+    for name in ("two", "one"):
+        (tmp_path / f"{name}.json").touch()
+    with pytest.raises(DemoError, match=r"workflows/ has no nothing\.json; it has: one, two$"):
         load_workflow("nothing")
 
 

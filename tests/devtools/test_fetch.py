@@ -102,6 +102,12 @@ def test_too_little_room_is_said_before_anything_is_fetched(tmp_path: Path, monk
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
+def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HostError, match=r"^the set-up in .* failed: .*Not a directory"):
+        fetch.fetch(folder=tmp_path / "file" / ".host")
+
+
 def test_extract_takes_nothing_but_the_folder_and_writes_nothing_outside(tmp_path: Path) -> None:
     archive = tmp_path / "package.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
