@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,15 @@ def expected_errors() -> list[str]:
 
 @pytest.fixture(scope="session")
 def server(comfyui_path: Path, expected_errors: list[str]) -> Iterator[Server]:
-    """On the CPU, where the same graph gives the same picture to the last bit."""
-    with Server(comfyui_path, cpu=True) as server:
+    """On the CPU, where the same graph gives the same picture to the last bit.
+
+    On one thread: with pictures this small several wait for one another much of the time, and on a busy machine nearly
+    all of it.
+    """
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("OMP_NUM_THREADS", "1")
+            server = stack.enter_context(Server(comfyui_path, cpu=True))
         yield server
         errors = [found["error"] for found in _TRACEBACK.finditer(server.log_text())]
         unexpected = [error for error in errors if not error.startswith(tuple(expected_errors))]

@@ -1,7 +1,9 @@
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 from devtools.server import TOY_CHECKPOINT
 
@@ -21,3 +23,12 @@ def icon_model(comfyui_path: Path) -> Loaded:
 
     model.register()
     return Loaded(*load_checkpoint_guess_config(str(TOY_CHECKPOINT))[:3])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """With pictures this small, several threads wait for one another most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
