@@ -55,6 +55,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def check_port(listen: str, port: int) -> None:
+    """ServerError if another program has the port: its answers would pass for those of the server to be started."""
+    with socket.socket() as probe:
+        if os.name != "nt":  # there the option would let two programs have the same port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen, port))
+        except OSError as error:
+            raise ServerError(f"{listen} port {port} cannot be used: {error.strerror}; choose another") from error
+
+
 def link_folder(target: Path, link: Path) -> None:
     """Make `link` lead to the folder `target`: a symbolic link, or on Windows, where that needs a right, a junction."""
     if sys.platform == "win32":
@@ -98,7 +109,7 @@ class Server(Client):
         self.comfyui = comfyui.resolve()
         self.listen = listen
         self.port = port or free_port()
-        address = "127.0.0.1" if listen in ("0.0.0.0", "::") else listen
+        address = "127.0.0.1" if listen == "0.0.0.0" else listen
         super().__init__(f"http://{address}:{self.port}", base or Path())
         self.extra_args = list(extra_args)
         self.with_toy = with_toy
@@ -123,6 +134,7 @@ class Server(Client):
         return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> Server:
+        check_port(self.listen, self.port)
         try:
             self._lay_out()
             self._start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import time
 from pathlib import Path
 
@@ -90,6 +91,17 @@ def test_what_the_server_started_is_stopped_with_it(comfyui: Path, monkeypatch: 
     while not gone(child) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert gone(child)
+
+
+def test_a_port_in_use_is_said_before_anything_is_made(comfyui: Path, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        server = Server(comfyui, tmp_path / "base", cpu=True, port=port)
+        with pytest.raises(ServerError, match=rf"port {port} cannot be used"), server:
+            pass
+    assert not (tmp_path / "base").exists()
 
 
 def test_a_rejected_prompt_names_the_nodes(comfyui: Path) -> None:
