@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,6 +41,8 @@ def _load_pack() -> None:
     spec.loader.exec_module(pack)
 
 
+# The models are tiny: a second thread gains nothing, and waiting for it costs much where other processes are busy.
+torch.set_num_threads(1)
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 COMFYUI = _start_host_in_process()
 _load_pack()

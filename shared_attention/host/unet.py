@@ -23,7 +23,7 @@ from ..blocks import BlockSelection
 from ..rows import Rows, find_rows
 from ..schedule import SamplingRange
 from ..sharing import Projections, SharingSettings, align, share, share_beside
-from .compiling import uncompiled
+from .compiling import own_graphs, uncompiled
 from .group_norms import share_statistics
 
 KEY = "style_aligned.share_attention"
@@ -40,11 +40,12 @@ class _Call:
 
     rows: Rows | None
     settings: SharingSettings
+    blocks: BlockSelection
     previous: Mapping[BlockKey, Replacement]
     report: Callable[[str], None]
 
 
-# Not in the call's options: compiled models keep the values that those had when they were compiled.
+# Not in the call's options: compiled models keep what those were when they were compiled.
 _current_call: ContextVar[_Call | None] = ContextVar(KEY, default=None)
 
 
@@ -92,15 +93,18 @@ class SharedAttention:
         """APPLY_MODEL wrapper. x: (rows, channels, height, width), t: the noise level sigma of each row."""
         base_model, options = executor.class_obj, dict(transformer_options or {})
         unet = base_model.diffusion_model
-        keys = self._selected_self_attentions(unet)
+        keys = list(self_attentions(unet))
+        if not any(key[:2] in self.blocks for key in keys):
+            self._report("the selected blocks have no self-attention in this model, so none is shared.")
+        # All of them, selected or not and on or off: a compiled model is made for the replacements of its first call.
         previous = _replace_attention(options, keys)
         rows = self._rows(x, t, options, base_model.model_sampling)
         norms: AbstractContextManager[None] = nullcontext()
         if rows is not None and self.settings.share_group_norm:
             norms = share_statistics(unet, self.blocks, rows)
-        token = _current_call.set(_Call(rows, self.settings, previous, self._report))
+        token = _current_call.set(_Call(rows, self.settings, self.blocks, previous, self._report))
         try:
-            with norms:
+            with norms, own_graphs(unet, options):
                 return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
         finally:
             _current_call.reset(token)
@@ -112,12 +116,6 @@ class SharedAttention:
         ):
             return None
         return find_rows(x.shape[0], len(options.get("cond_or_uncond", ())), _window(options))
-
-    def _selected_self_attentions(self, unet: Any) -> list[BlockKey]:
-        keys = [key for key in self_attentions(unet) if key[:2] in self.blocks]
-        if not keys:
-            self._report("the selected blocks have no self-attention in this model, so none is shared.")
-        return keys
 
     def _report(self, message: str) -> None:
         if message not in self._reported:
@@ -181,7 +179,7 @@ def shared_self_attention(query: Tensor, key: Tensor, value: Tensor, options: Op
     call = _current_call.get()
     attend = partial(_host_attention, options)
     previous = None if call is None else call.previous.get(_block_key(options))
-    if call is None or call.rows is None or not _fits(call, query, key):
+    if call is None or call.rows is None or options["block"] not in call.blocks or not _fits(call, query, key):
         return attend(query, key, value) if previous is None else previous(query, key, value, options)
     return _attend_in_rows(Projections(query, key, value), call.rows, call.settings, attend, previous, options)
 
