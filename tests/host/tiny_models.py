@@ -11,7 +11,7 @@ import torch
 CPU = torch.device("cpu")
 CONTEXT = 32
 
-_COMMON: dict[str, Any] = {
+COMMON_UNET: dict[str, Any] = {
     "image_size": 32,
     "in_channels": 4,
     "out_channels": 4,
@@ -60,7 +60,7 @@ def tiny_model(
 ) -> comfy.model_patcher.ModelPatcher:
     """A model of `family` with random weights, wrapped in the host's model patcher."""
     config_class, differences = FAMILIES[family]
-    config = config_class({**_COMMON, **differences, **unet})
+    config = config_class({**COMMON_UNET, **differences, **unet})
     config.set_inference_dtype(dtype, None)
     model = config.get_model({}, "", CPU)
     randomise(model, seed)

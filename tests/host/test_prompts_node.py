@@ -1,0 +1,130 @@
+"""The Prompts node with the host's own tokenizers and text encoders (tiny, random)."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import comfy.hooks
+import comfy.sd
+import comfy.sdxl_clip
+import comfy.text_encoders.sd2_clip
+import pytest
+import torch
+from comfy import sd1_clip
+from sampling import sample, shared
+from style_aligned.nodes.prompts import StyleAlignedPrompts
+from tiny_models import CONTEXT, randomise, tiny_model
+
+_TINY = {"hidden_size": CONTEXT, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 3}
+_ENCODERS: dict[str, tuple[type, type]] = {
+    "sd15": (sd1_clip.SD1ClipModel, sd1_clip.SD1Tokenizer),
+    "sd2": (comfy.text_encoders.sd2_clip.SD2ClipModel, comfy.text_encoders.sd2_clip.SD2Tokenizer),
+    "sdxl": (comfy.sdxl_clip.SDXLClipModel, comfy.sdxl_clip.SDXLTokenizer),
+}
+LONG = "a very " + "detailed " * 90 + "castle"
+
+
+def tiny_clip(family: str) -> comfy.sd.CLIP:
+    encoder, tokenizer = _ENCODERS[family]
+    target = SimpleNamespace(params={}, clip=encoder, tokenizer=tokenizer)
+    sizes: dict[str, Any] = {f"clip_{name}_model_config": _TINY for name in "lgh"}
+    clip = comfy.sd.CLIP(target, model_options={**sizes, "dtype": torch.float32})
+    randomise(clip.cond_stage_model, seed=4)
+    return clip
+
+
+@pytest.fixture(scope="module", params=_ENCODERS)
+def clip(request: pytest.FixtureRequest) -> comfy.sd.CLIP:
+    return tiny_clip(request.param)
+
+
+def encode(clip: comfy.sd.CLIP, text: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """As CLIPTextEncode does."""
+    [[embeddings, options]] = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+    return embeddings, options.get("pooled_output")
+
+
+def test_every_row_is_the_hosts_encoding_of_its_prompt(clip):
+    texts = ["a cat", "a (red:1.4) dog [of (clay:0.7)]", "fox, " * 20]
+    conditioning, count = StyleAlignedPrompts.execute(clip, "\n".join(texts), "oil").result
+    [[embeddings, options]] = conditioning
+    assert count == 3
+    for row, text in enumerate(texts):
+        alone, pooled = encode(clip, f"{text.strip()}, oil")
+        assert torch.equal(embeddings[row : row + 1], alone)
+        if pooled is not None:
+            assert torch.equal(options["pooled_output"][row : row + 1], pooled)
+
+
+def test_long_prompts_are_repeated_to_a_common_length(clip):
+    [[embeddings, _]] = StyleAlignedPrompts.execute(clip, f"a cat\n{LONG}", "").result[0]
+    short, _ = encode(clip, "a cat")
+    long, _ = encode(clip, LONG)
+    assert long.shape[1] == 2 * short.shape[1]
+    assert torch.equal(embeddings[:1], short.repeat(1, 2, 1))
+    assert torch.equal(embeddings[1:], long)
+
+
+def test_embeddings_are_found(tmp_path):
+    """A textual inversion of the host's embeddings folder, named in a line."""
+    from safetensors.torch import save_file
+
+    vector = torch.full((2, CONTEXT), 0.5)
+    save_file({"emb_params": vector}, tmp_path / "mystyle.safetensors")
+    clip = tiny_clip("sd15")
+    plain = StyleAlignedPrompts.execute(clip, "a cat", "").result[0][0][0]
+    clip.tokenizer.clip_l.embedding_directory = [str(tmp_path)]
+    with_embedding = StyleAlignedPrompts.execute(clip, "a cat embedding:mystyle", "").result[0][0][0]
+    assert with_embedding.shape == plain.shape
+    assert not torch.allclose(with_embedding[:, 5:], plain[:, 5:])
+
+
+def scheduled(clip: comfy.sd.CLIP) -> comfy.sd.CLIP:
+    """A CLIP whose hooks change half way through sampling, as the host's Set CLIP Hooks node leaves it."""
+    hook = comfy.hooks.WeightHook(strength_model=0.0, strength_clip=0.5)
+    keyframes = comfy.hooks.HookKeyframeGroup()
+    keyframes.add(comfy.hooks.HookKeyframe(strength=1.0, start_percent=0.0))
+    keyframes.add(comfy.hooks.HookKeyframe(strength=0.2, start_percent=0.5))
+    hooks = comfy.hooks.HookGroup()
+    hooks.add(hook)
+    hooks.set_keyframes_on_hooks(keyframes)
+    clone = clip.clone()
+    clone.use_clip_schedule = True
+    clone.patcher.forced_hooks = hooks
+    clone.apply_hooks_to_conds = hooks
+    return clone
+
+
+def test_scheduled_prompts_line_up():
+    clip = scheduled(tiny_clip("sd15"))
+    conditioning, count = StyleAlignedPrompts.execute(clip, "a cat\na dog", "").result
+    assert count == 2
+    assert [options["clip_start_percent"] for _, options in conditioning] == [0.0, 0.5]
+    assert all(embeddings.shape[0] == 2 for embeddings, _ in conditioning)
+
+
+@pytest.mark.parametrize("family", ["sd15", "sd2"])
+def test_a_set_from_prompts_to_latents(family: str):
+    """Row i is made from prompt i: alone, each gives the same image where nothing is shared."""
+    model, prompts = tiny_model(family), f"a cat\n{LONG}\na house"
+    clip = tiny_clip(family)
+    conditioning, count = StyleAlignedPrompts.execute(clip, prompts, "").result
+    plain = sample(model, count, positive=conditioning)
+    alone = [
+        sample(model, 3, positive=StyleAlignedPrompts.execute(clip, line, "").result[0])[row]
+        for row, line in enumerate(prompts.splitlines())
+    ]
+    torch.testing.assert_close(plain, torch.stack(alone), rtol=1e-3, atol=1e-2)
+    assert sample(shared(model), count, positive=conditioning).isfinite().all()
+
+
+def test_no_text_encoder_says_what_to_do():
+    with pytest.raises(ValueError, match="CLIP input is empty"):
+        StyleAlignedPrompts.execute(None, "a cat", "")
+
+
+@pytest.mark.parametrize(("prompts", "verdict"), [("a cat", True), (None, True), ("  \n ", "one prompt a line")])
+def test_prompts_are_checked_before_a_run(prompts: str | None, verdict: bool | str):
+    answer = StyleAlignedPrompts.validate_inputs(prompts)
+    assert answer is True if verdict is True else str(verdict) in str(answer)
