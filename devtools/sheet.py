@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK, FAINT, ACCENT = "#faf9f6", "#26282c", "#74777d", "#c2410c"
 MARGIN, GAP = 40, 16
-TITLE, HEADING, TEXT = 30, 20, 17
+TITLE, HEADING, TEXT = 30, 20, 17  # type sizes
+LINE = TEXT + 6
 FRAME = 4
 MAX_WIDTH = 2400  # of all pictures of a row together
+MIN_WIDTH = 600
 CELL = 256  # pictures are shown about as large as this
 CAPTION_LINES = 3
 
@@ -30,38 +32,38 @@ class Row:
 def comparison(title: str, subtitle: str, rows: Sequence[Row], captions: Sequence[str]) -> Image.Image:
     """The sheet: a heading above each row, the captions below the last, as all rows share them."""
     side = min(CELL, MAX_WIDTH // max(1, len(captions)))
-    shown = [[fit(picture, side) for picture in row.pictures] for row in rows]
-    pictures = [picture for row in shown for picture in row]
-    cell_width, cell_height = (max(picture.size[axis] for picture in pictures) for axis in (0, 1))
-    texts = [wrap(caption, cell_width, font(TEXT)) for caption in captions]
+    rows = [replace(row, pictures=[fit(picture, side) for picture in row.pictures]) for row in rows]
+    sizes = [picture.size for row in rows for picture in row.pictures]
+    cell = (max(width for width, _ in sizes), max(height for _, height in sizes))
+    texts = [wrap(caption, cell[0], font(TEXT)) for caption in captions]
 
-    heading = 2 * MARGIN + TITLE + TEXT
-    row_height = HEADING + GAP + cell_height + MARGIN
-    below = (TEXT + 6) * max(map(len, texts)) + MARGIN
-    width = max(
-        2 * MARGIN + len(captions) * (cell_width + GAP) - GAP,
-        2 * MARGIN + round(max(font(TITLE).getlength(title), font(TEXT).getlength(subtitle))),
-    )
-    sheet = Image.new("RGB", (width, heading + len(rows) * row_height - MARGIN + GAP + below), PAPER)
+    header = 2 * MARGIN + TITLE + TEXT
+    row_height = HEADING + GAP + cell[1] + MARGIN
+    below = LINE * max(map(len, texts)) + MARGIN
+    width = max(MIN_WIDTH, 2 * MARGIN + len(captions) * (cell[0] + GAP) - GAP)
+    sheet = Image.new("RGB", (width, header + len(rows) * row_height - MARGIN + GAP + below), PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, MARGIN - 8), title, INK, font(TITLE))
-    draw.text((MARGIN, MARGIN + TITLE + 2), subtitle, FAINT, font(TEXT))
-    top = heading
-    for row, row_pictures in zip(rows, shown, strict=True):
-        draw.text((MARGIN, top), row.heading, INK, font(HEADING))
-        top += HEADING + GAP
-        for column, picture in enumerate(row_pictures):
-            left = MARGIN + column * (cell_width + GAP)
-            sheet.paste(picture, (left + (cell_width - picture.width) // 2, top + (cell_height - picture.height) // 2))
-        if row.reference:
-            _mark_reference(draw, MARGIN, top, cell_width, cell_height)
-        top += cell_height + MARGIN
-    top += GAP - MARGIN
+    draw.text((MARGIN, MARGIN + TITLE + 2), wrap(subtitle, width - 2 * MARGIN, font(TEXT), 1)[0], FAINT, font(TEXT))
+    for number, row in enumerate(rows):
+        _draw_row(sheet, row, header + number * row_height, cell)
     for column, lines in enumerate(texts):
-        left = MARGIN + column * (cell_width + GAP)
+        centre = MARGIN + column * (cell[0] + GAP) + cell[0] / 2
         for number, line in enumerate(lines):
-            draw.text((left + cell_width / 2, top + number * (TEXT + 6)), line, INK, font(TEXT), anchor="ma")
+            draw.text((centre, sheet.height - below + number * LINE), line, INK, font(TEXT), anchor="ma")
     return sheet
+
+
+def _draw_row(sheet: Image.Image, row: Row, top: int, cell: tuple[int, int]) -> None:
+    """A heading at `top`, and below it each picture in the middle of its cell."""
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN, top), row.heading, INK, font(HEADING))
+    top += HEADING + GAP
+    for column, picture in enumerate(row.pictures):
+        left = MARGIN + column * (cell[0] + GAP)
+        sheet.paste(picture, (left + (cell[0] - picture.width) // 2, top + (cell[1] - picture.height) // 2))
+    if row.reference:
+        _mark_reference(draw, MARGIN, top, *cell)
 
 
 def fit(picture: Image.Image, side: int) -> Image.Image:
