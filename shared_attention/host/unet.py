@@ -177,14 +177,14 @@ def shared_self_attention(query: Tensor, key: Tensor, value: Tensor, options: Op
     One function for all layers, models and runs: a compiled model may keep calling the one that it saw first.
     """
     call = _current_call.get()
-    attend = partial(_host_attention, options)
+    attend = partial(host_softmax_attention, options)
     previous = None if call is None else call.previous.get(_block_key(options))
     if call is None or call.rows is None or options["block"] not in call.blocks or not _fits(call, query, key):
         return attend(query, key, value) if previous is None else previous(query, key, value, options)
-    return _attend_in_rows(Projections(query, key, value), call.rows, call.settings, attend, previous, options)
+    return attend_in_rows(Projections(query, key, value), call.rows, call.settings, attend, previous, options)
 
 
-def _attend_in_rows(
+def attend_in_rows(
     projections: Projections,
     rows: Rows,
     settings: SharingSettings,
@@ -192,6 +192,7 @@ def _attend_in_rows(
     previous: Replacement | None,
     options: Options,
 ) -> Tensor:
+    """References attend to themselves, targets to themselves and their reference: (rows, tokens, channels)."""
     reference = Projections(*map(rows.references, projections))
     aligned = align(Projections(*map(rows.targets, projections)), reference, settings)
     if previous is None:
@@ -221,7 +222,9 @@ def _block_key(options: Options) -> BlockKey:
     return section, number, options["block_index"]
 
 
-def _host_attention(options: Options, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+def host_softmax_attention(
+    options: Options, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
+) -> Tensor:
     """The host's attention, looked up at each call: it may be another backend's, or overridden by another node."""
     return cast(
         Tensor,

@@ -1,0 +1,224 @@
+"""What sharing costs beside the plain model and beside the floor: the FLOPs that the method must spend.
+
+Times are ratios to the plain model's, all variants measured in turn in one run, so that a slow moment of the machine
+hits all of them. Weights are random: they change nothing about the cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from devtools.inprocess import load_pack, start_host
+from devtools.memory import PeakMemory
+
+SD15: dict[str, Any] = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 320,
+    "num_res_blocks": [2, 2, 2, 2],
+    "channel_mult": [1, 2, 4, 4],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_middle": 1,
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+    "context_dim": 768,
+    "num_heads": 8,
+    "use_spatial_transformer": True,
+    "use_linear_in_transformer": False,
+    "use_temporal_attention": False,
+    "adm_in_channels": None,
+    "legacy": False,
+}
+VARIANTS: dict[str, dict[str, Any] | None] = {
+    "plain": None,
+    "sharing off (end_percent 0)": {"end_percent": 0.0},
+    "shared": {},
+    "shared, shift ln 2": {"shift": 0.6931},
+    "shared, group norm": {"share_group_norm": True},
+}
+SDXL_1024 = {"64 x 64 tokens, 10 heads": (4096, 10), "32 x 32 tokens, 20 heads": (1024, 20)}
+HEAD_CHANNELS = 64
+
+
+@dataclass
+class Measured:
+    """One variant: the floating-point operations, seconds of each round, and the peak of memory above the weights."""
+
+    name: str
+    run: Callable[[], object]
+    flops: int = 0
+    seconds: list[float] = field(default_factory=list)
+    peak: int | None = None
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="how often each variant is measured (default 3)")
+    parser.add_argument("--images", type=int, default=4, help="images in the batch, the reference included (default 4)")
+    parser.add_argument("--size", type=int, default=512, help="width and height in pixels for SD 1.5 (default 512)")
+    parser.add_argument("--only", choices=["unet", "attention"], help="measure one of the two parts")
+    chosen = parser.parse_args(arguments)
+    start_host("--use-pytorch-cross-attention", *([] if torch.cuda.is_available() else ["--cpu"]))
+    load_pack()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    print(f"{device}, {dtype}, torch {torch.__version__}, {torch.get_num_threads()} threads, PyTorch attention\n")
+    with torch.inference_mode():
+        if chosen.only != "attention":
+            title = f"One step of an SD 1.5 UNet, {chosen.size} x {chosen.size}, {chosen.images} images, CFG"
+            report(title, measure(unet_variants(device, dtype, chosen), chosen.rounds, device))
+        if chosen.only != "unet":
+            for shape, (tokens, heads) in SDXL_1024.items():
+                variants = attention_variants(device, dtype, chosen.images, tokens, heads)
+                report(f"One self-attention of SDXL at 1024 x 1024, {shape}", measure(variants, chosen.rounds, device))
+    return 0
+
+
+def measure(variants: list[Measured], rounds: int, device: torch.device) -> list[Measured]:
+    """Time the variants in turn; the first, unmeasured round warms up and finds the peak of memory."""
+    for variant in variants:
+        with PeakMemory(device) as memory:
+            variant.run()
+        variant.peak = memory.peak
+        print(f"  warm: {variant.name}", file=sys.stderr, flush=True)
+    for number in range(rounds):
+        for variant in variants:
+            variant.seconds.append(seconds(variant.run, device))
+        print(f"  round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    return variants
+
+
+def seconds(run: Callable[[], object], device: torch.device) -> float:
+    started = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def report(title: str, variants: list[Measured]) -> None:
+    """A Markdown table: best time against plain's best, the floor, and how far above the floor that is."""
+    plain = variants[0]
+    print(f"{title}: plain takes {min(plain.seconds):.3g} s, {plain.flops / 1e12:.3g} TFLOP\n")
+    print("| variant | time / plain | floor (FLOPs / plain) | time / floor | rounds, s | peak MB |")
+    print("|---|---|---|---|---|---|")
+    for variant in variants:
+        ratio, floor = min(variant.seconds) / min(plain.seconds), variant.flops / plain.flops
+        rounds = " ".join(f"{value:.3g}" for value in variant.seconds)
+        peak = "-" if variant.peak is None else f"{variant.peak / 1e6:.0f}"
+        print(f"| {variant.name} | {ratio:.3f} | {floor:.3f} | {ratio / floor:.3f} | {rounds} | {peak} |")
+    print(flush=True)
+
+
+def unet_variants(device: torch.device, dtype: torch.dtype, chosen: argparse.Namespace) -> list[Measured]:
+    import comfy.sample
+
+    side = chosen.size // 8
+
+    def step_of(patcher: Any) -> Callable[[], object]:
+        latent = torch.zeros(chosen.images, 4, side, side)
+        noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
+        conditions = ([[torch.randn(rows, 77, 768), {}]] for rows in (chosen.images, 1))
+        positive, negative = (condition for condition in conditions)
+        return lambda: comfy.sample.sample(
+            patcher, noise, 1, 7.5, "euler", "normal", positive, negative, latent, disable_pbar=True, seed=0
+        )
+
+    model = sd15(device, dtype)
+    measured = [Measured(name, step_of(with_sharing(model, options))) for name, options in VARIANTS.items()]
+    counted = sd15(torch.device("meta"), dtype)
+    for variant, options in zip(measured, VARIANTS.values(), strict=True):
+        is_off = options is not None and "end_percent" in options
+        variant.flops = unet_flops(with_sharing(counted, None if is_off else options), chosen.images, side, dtype)
+    return measured
+
+
+def sd15(device: torch.device, dtype: torch.dtype) -> Any:
+    """The host's SD 1.5 model at its real size, with random weights; the meta device has shapes alone."""
+    import comfy.model_patcher
+    import comfy.supported_models
+
+    config = comfy.supported_models.SD15(dict(SD15))
+    config.set_inference_dtype(dtype, None)
+    model = config.get_model({}, "", device).eval()
+    generator = torch.Generator(device).manual_seed(0) if device.type != "meta" else None
+    for parameter in model.parameters():
+        fan_in = parameter[0].numel() if parameter.ndim > 1 else 100
+        parameter.data.normal_(0, fan_in**-0.5, generator=generator)
+    return comfy.model_patcher.ModelPatcher(model.to(device), device, device)
+
+
+def with_sharing(model: Any, options: dict[str, Any] | None) -> Any:
+    from style_aligned.shared_attention.blocks import BlockSelection
+    from style_aligned.shared_attention.host.unet import SharedAttention, share_attention
+    from style_aligned.shared_attention.schedule import SamplingRange
+    from style_aligned.shared_attention.sharing import SharingSettings
+
+    if options is None:
+        return model
+    settings = {name: value for name, value in options.items() if name != "end_percent"}
+    sampling_range = SamplingRange(0.0, options.get("end_percent", 1.0))
+    return share_attention(model, SharedAttention(SharingSettings(**settings), BlockSelection(), sampling_range))
+
+
+def unet_flops(patcher: Any, images: int, side: int, dtype: torch.dtype) -> int:
+    """The operations of one call with cond and uncond, counted on shapes alone."""
+    from comfy.patcher_extension import WrappersMP
+
+    wrappers = {WrappersMP.APPLY_MODEL: dict(patcher.wrappers.get(WrappersMP.APPLY_MODEL, {}))}
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        patcher.model.apply_model(
+            torch.empty(2 * images, 4, side, side),
+            torch.ones(2 * images),
+            c_crossattn=torch.empty(2 * images, 77, 768, dtype=dtype),
+            transformer_options={"cond_or_uncond": [1, 0], "wrappers": wrappers},
+        )
+    return counter.get_total_flops()
+
+
+def attention_variants(
+    device: torch.device, dtype: torch.dtype, images: int, tokens: int, heads: int
+) -> list[Measured]:
+    """Plain and shared attention of cond and uncond in one call, on projected queries, keys and values."""
+
+    def tensors(where: torch.device) -> list[Tensor]:
+        shape = (3, 2 * images, tokens, heads * HEAD_CHANNELS)
+        return list(torch.randn(shape, device=where).to(dtype))
+
+    measured = []
+    real = tensors(device)
+    for name, options in VARIANTS.items():
+        if options is None or not {"end_percent", "share_group_norm"} & options.keys():
+            variant = Measured(name, lambda options=options: attend(real, heads, images, options))
+            with FlopCounterMode(display=False) as counter:
+                attend(tensors(torch.device("meta")), heads, images, options)
+            variant.flops = counter.get_total_flops()
+            measured.append(variant)
+    return measured
+
+
+def attend(projected: list[Tensor], heads: int, images: int, options: dict[str, Any] | None) -> Tensor:
+    from functools import partial
+
+    from style_aligned.shared_attention.host.unet import attend_in_rows, host_softmax_attention
+    from style_aligned.shared_attention.rows import Rows
+    from style_aligned.shared_attention.sharing import Projections, SharingSettings
+
+    layer = {"n_heads": heads, "attn_precision": None}
+    attention = partial(host_softmax_attention, layer)
+    if options is None:
+        return attention(*projected)
+    return attend_in_rows(Projections(*projected), Rows(2, images), SharingSettings(**options), attention, None, layer)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
