@@ -1,0 +1,113 @@
+"""The reference's latent at any noise level: noise-matched, or along an inverted trajectory.
+
+Latents here are in the sampler's space, (1, channels, height, width):
+
+    x = x0 + sigma * noise                  variance exploding: models that predict noise, v, or as in EDM
+    x = (1 - sigma) * x0 + sigma * noise    flow models
+
+There a step of deterministic DDIM, or of a flow's Euler solver, is linear in sigma. So the straight line between two
+levels of an inverted trajectory is the inverted path itself, at any sigma that a sampler asks for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class LatentSpace(Enum):
+    """How a sampler's latents mix signal and noise."""
+
+    VARIANCE_EXPLODING = "variance exploding"
+    FLOW = "flow"
+
+
+class ReferencePath(Protocol):
+    """The reference from pure noise to the clean latent."""
+
+    def at(self, sigma: float) -> Tensor:
+        """The reference's latent at noise level `sigma`: (1, channels, height, width)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseMatched:
+    """The clean latent with one fixed noise, scaled as the model scales noise. No model call is needed."""
+
+    clean: Tensor
+    noise: Tensor
+    noise_scaling: Callable[[float, Tensor, Tensor], Tensor]
+    """(sigma, noise, clean) -> latent."""
+
+    def at(self, sigma: float) -> Tensor:
+        return self.noise_scaling(sigma, self.noise, self.clean)
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """An inverted reference: its latent at each of several noise levels.
+
+    sigmas: (levels,), rising strictly from 0. latents: (levels, channels, height, width) float32 on the CPU, in the
+    sampler's space of a model whose class is `model` and whose latents are of `latent_format` (the host's class names);
+    the first is the clean latent. Raises ValueError where these do not fit together.
+    """
+
+    sigmas: Tensor
+    latents: Tensor
+    space: LatentSpace
+    model: str
+    latent_format: str
+
+    def __post_init__(self) -> None:
+        if self.sigmas.ndim != 1 or self.latents.ndim != 4 or len(self.sigmas) != len(self.latents):
+            raise ValueError(
+                f"A trajectory needs one latent for each noise level; this one has sigmas of shape "
+                f"{tuple(self.sigmas.shape)} and latents of shape {tuple(self.latents.shape)}."
+            )
+        if len(self.sigmas) < 2 or self.sigmas[0] != 0 or not bool((self.sigmas.diff() > 0).all()):
+            raise ValueError("A trajectory's noise levels have to rise strictly from 0.")
+
+    @property
+    def clean(self) -> Tensor:
+        return self.latents[:1]
+
+    def at(self, sigma: float) -> Tensor:
+        """The latent at `sigma`, linear between levels; above the highest, along the noise of that level."""
+        upper = int(torch.searchsorted(self.sigmas, sigma))
+        if upper == 0:
+            return self.clean
+        lower = 0 if upper == len(self.sigmas) else upper - 1
+        upper = min(upper, len(self.sigmas) - 1)
+        low, high = float(self.sigmas[lower]), float(self.sigmas[upper])
+        return torch.lerp(
+            self.latents[lower : lower + 1], self.latents[upper : upper + 1], (sigma - low) / (high - low)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class CleanerStart:
+    """A trajectory that shows a cleaner reference in the first steps (the authors' offset, 5 of 50 steps).
+
+    Until the sampler has come down to it, the reference is that of level `offset` + 1 below the highest (of level
+    `offset` in the first step), given to the model as if it were of the sampler's noise level.
+    """
+
+    trajectory: Trajectory
+    offset: int
+
+    def at(self, sigma: float) -> Tensor:
+        sigmas = self.trajectory.sigmas
+        is_first = sigma >= float(sigmas[-1]) * (1 - 1e-4)
+        level = max(len(sigmas) - 1 - self.offset - (0 if is_first else 1), 0)
+        shown = min(sigma, float(sigmas[level]))
+        latent = self.trajectory.at(shown)
+        if self.trajectory.space is LatentSpace.FLOW:
+            return latent
+        # The model divides by sqrt(sigma^2 + 1): what it sees has to be the variance-preserving latent of `shown`.
+        return latent * math.sqrt((sigma**2 + 1) / (shown**2 + 1))
