@@ -1,0 +1,110 @@
+"""StyleAlignedReferenceLatent: a given image as the reference of a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..shared_attention.host.reference_latent import one_image, require_matching
+from ..shared_attention.host.reference_row import ReferenceRow, hold_reference
+from ..shared_attention.trajectory import Trajectory
+from .sockets import StyleTrajectory
+
+FROM_NOISE, FROM_REFERENCE = "noise", "reference"
+
+
+class StyleAlignedReferenceLatent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleAlignedReferenceLatent",
+            display_name="Style Aligned: Reference Latent",
+            category="Style Aligned",
+            description=(
+                "A picture of yours becomes the first image of the batch, whose style Share Attention gives to the "
+                "others. Connect both outputs to any sampler; the first prompt describes the picture."
+            ),
+            search_aliases=[
+                "style from image",
+                "style reference",
+                "style aligned",
+                "reference image",
+                "image to image",
+            ],
+            inputs=[
+                io.Model.Input("model", tooltip="The model, before or after Share Attention."),
+                io.Latent.Input("reference", tooltip="The latent of one picture, from VAE Encode."),
+                io.Int.Input(
+                    "targets",
+                    default=3,
+                    min=1,
+                    max=4095,
+                    tooltip="How many images to make besides the reference: the prompts less the first one.",
+                ),
+                io.Combo.Input(
+                    "start_from",
+                    options=[FROM_NOISE, FROM_REFERENCE],
+                    default=FROM_NOISE,
+                    tooltip="noise: new images. reference: rework the picture itself, with the sampler's denoise as "
+                    "the strength.",
+                ),
+                StyleTrajectory.Input(
+                    "trajectory",
+                    optional=True,
+                    tooltip="From Invert: the reference follows the picture's own path. Without it the reference is "
+                    "the picture with one fixed noise, which costs no model calls.",
+                ),
+                io.Int.Input(
+                    "offset",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    optional=True,
+                    advanced=True,
+                    tooltip="With a trajectory: how many of its steps cleaner the reference is shown at the start. The "
+                    "paper's code uses 5 of 50.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The model, for any sampler."),
+                io.Latent.Output(
+                    display_name="latent", tooltip="The batch to sample: the reference first, then the targets."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        reference: dict[str, Any],
+        targets: int,
+        start_from: str,
+        trajectory: Trajectory | None = None,
+        offset: int = 0,
+    ) -> io.NodeOutput:
+        samples = one_image(model, reference)
+        if trajectory is not None:
+            require_matching(model, samples, trajectory)
+        elif offset > 0:
+            raise ValueError("offset needs a trajectory: connect Style Aligned: Invert, or set offset to 0.")
+        latent = batch_of(model, reference, samples, targets, start_from)
+        return io.NodeOutput(hold_reference(model, ReferenceRow(samples, trajectory, offset)), latent)
+
+
+def batch_of(
+    model: Any, reference: dict[str, Any], samples: torch.Tensor, targets: int, start_from: str
+) -> dict[str, Any]:
+    """The LATENT to sample: the reference, then targets with the noise they would have without it."""
+    latent: dict[str, Any] = {"batch_index": [targets, *range(targets)]}
+    if start_from == FROM_REFERENCE:
+        rows = samples.expand(targets, -1, -1, -1)
+        if "noise_mask" in reference:
+            latent["noise_mask"] = reference["noise_mask"]
+    else:
+        rows = (
+            model.get_model_object("latent_format").process_out(torch.zeros_like(samples)).expand(targets, -1, -1, -1)
+        )
+    return {**latent, "samples": torch.cat([samples, rows])}

@@ -1,0 +1,68 @@
+"""What a reference latent has to be, checked in the user's words before anything is sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import comfy.model_sampling
+import torch
+from torch import Tensor
+
+from ..trajectory import LatentSpace, Trajectory
+
+# Trajectories are kept in float32 and may have been through a file.
+_SAME_IMAGE = 1e-3
+
+
+def one_image(model: Any, latent: Mapping[str, Any]) -> Tensor:
+    """The samples of the host's LATENT: (1, channels, height, width).
+
+    Raises ValueError where it is not one image's latent that fits `model`.
+    """
+    samples = latent["samples"]
+    if getattr(samples, "is_nested", False) or samples.ndim != 4:
+        raise ValueError(
+            "The reference is no image's latent (it has frames or several parts). "
+            "Give the latent of one image, from VAE Encode."
+        )
+    images, channels = samples.shape[:2]
+    if images > 1:
+        raise ValueError(f"The reference has {images} images; give one. Latent From Batch picks it.")
+    if samples.numel() == 0 or not bool(torch.count_nonzero(samples)):
+        raise ValueError("The reference is empty. Connect VAE Encode of your picture, not an empty latent.")
+    if not bool(samples.isfinite().all()):
+        raise ValueError("The reference has values that are no numbers (NaN or infinite); encode the picture again.")
+    expected = model.get_model_object("latent_format").latent_channels
+    if channels != expected:
+        raise ValueError(
+            f"The reference has {channels} latent channels, this model has {expected}. "
+            "Encode the picture with this model's own VAE."
+        )
+    return cast(Tensor, samples)
+
+
+def require_matching(model: Any, reference: Tensor, trajectory: Trajectory) -> None:
+    """Raises ValueError where `trajectory` is not an inversion of `reference` by a model like this one."""
+    latent_format = model.get_model_object("latent_format")
+    names = type(model.model).__name__, type(latent_format).__name__
+    if (trajectory.model, trajectory.latent_format) != names:
+        raise ValueError(
+            f"The trajectory was made with another model ({trajectory.model}, {trajectory.latent_format}); "
+            f"this one is {names[0]}, {names[1]}. Invert the picture with this model."
+        )
+    height, width = trajectory.latents.shape[-2:]
+    if trajectory.clean.shape != reference.shape:
+        raise ValueError(
+            f"The trajectory is of a picture of another size: {width} x {height} in latent pixels, the reference has "
+            f"{reference.shape[-1]} x {reference.shape[-2]}. Invert the reference that you connect."
+        )
+    clean = latent_format.process_in(reference.float().cpu())
+    if float((clean - trajectory.clean).norm()) > _SAME_IMAGE * float(clean.norm()):
+        raise ValueError("The trajectory was made from another picture. Invert the reference that you connect.")
+
+
+def latent_space(model: Any) -> LatentSpace:
+    """How the latents of the host's samplers mix signal and noise with this model."""
+    is_flow = isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.CONST)
+    return LatentSpace.FLOW if is_flow else LatentSpace.VARIANCE_EXPLODING
