@@ -44,7 +44,9 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
     "shared": {},
     "shared, shift ln 2": {"shift": 0.6931},
     "shared, group norm": {"share_group_norm": True},
+    "shared, reference latent": {"reference_latent": True},
 }
+NOT_OF_ATTENTION = {"end_percent", "share_group_norm", "reference_latent"}
 SDXL_1024 = {"64 x 64 tokens, 10 heads": (4096, 10), "32 x 32 tokens, 20 heads": (1024, 20)}
 HEAD_CHANNELS = 64
 
@@ -134,11 +136,12 @@ def unet_variants(device: torch.device, dtype: torch.dtype, chosen: argparse.Nam
         )
 
     model = sd15(device, dtype)
-    measured = [Measured(name, step_of(with_sharing(model, options))) for name, options in VARIANTS.items()]
+    measured = [Measured(name, step_of(with_sharing(model, options, side))) for name, options in VARIANTS.items()]
     counted = sd15(torch.device("meta"), dtype)
     for variant, options in zip(measured, VARIANTS.values(), strict=True):
         is_off = options is not None and "end_percent" in options
-        variant.flops = unet_flops(with_sharing(counted, None if is_off else options), chosen.images, side, dtype)
+        attached = with_sharing(counted, None if is_off else options, side)
+        variant.flops = unet_flops(attached, chosen.images, side, dtype)
     return measured
 
 
@@ -157,16 +160,19 @@ def sd15(device: torch.device, dtype: torch.dtype) -> Any:
     return comfy.model_patcher.ModelPatcher(model.to(device), device, device)
 
 
-def with_sharing(model: Any, options: dict[str, Any] | None) -> Any:
+def with_sharing(model: Any, options: dict[str, Any] | None, side: int) -> Any:
     from style_aligned.shared_attention.blocks import BlockSelection
+    from style_aligned.shared_attention.host.reference_row import ReferenceRow, hold_reference
     from style_aligned.shared_attention.host.unet import SharedAttention, share_attention
     from style_aligned.shared_attention.schedule import SamplingRange
     from style_aligned.shared_attention.sharing import SharingSettings
 
     if options is None:
         return model
-    settings = {name: value for name, value in options.items() if name != "end_percent"}
+    settings = {name: value for name, value in options.items() if name not in {"end_percent", "reference_latent"}}
     sampling_range = SamplingRange(0.0, options.get("end_percent", 1.0))
+    if options.get("reference_latent"):
+        model = hold_reference(model, ReferenceRow(torch.randn(1, 4, side, side)))
     return share_attention(model, SharedAttention(SharingSettings(**settings), BlockSelection(), sampling_range))
 
 
@@ -197,7 +203,7 @@ def attention_variants(
     measured = []
     real = tensors(device)
     for name, options in VARIANTS.items():
-        if options is None or not {"end_percent", "share_group_norm"} & options.keys():
+        if options is None or not NOT_OF_ATTENTION & options.keys():
             variant = Measured(name, lambda options=options: attend(real, heads, images, options))
             with FlopCounterMode(display=False) as counter:
                 attend(tensors(torch.device("meta")), heads, images, options)
