@@ -6,8 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..shared_attention.conditioning import batch_conditionings
+from ..shared_attention.conditioning import Conditioning, batch_conditionings, first_row
 from ..shared_attention.prompts import parse_prompts
+
+_UNCONNECTED: Any = object()
+"""Unlike None, which comes over a connection from a style that was saved without its conditioning."""
 
 
 class StyleAlignedPrompts(io.ComfyNode):
@@ -38,13 +41,23 @@ class StyleAlignedPrompts(io.ComfyNode):
                     tooltip="The style of the whole set. It is appended to every prompt after a comma or, if it "
                     "contains {prompt}, used as the template: a clay figure of {prompt}, studio light.",
                 ),
+                io.Conditioning.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="The text encoding of a reference given elsewhere, such as Load Style's. When connected it "
+                    "is the first row, and every line of prompts is a new image.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(
                     display_name="conditioning", tooltip="One conditioning whose rows are the prompts, in order."
                 ),
                 io.Int.Output(
-                    display_name="batch_size", tooltip="The number of prompts, for the batch size of the empty latent."
+                    display_name="batch_size", tooltip="The number of rows, for the batch size of the empty latent."
+                ),
+                io.Int.Output(
+                    display_name="targets",
+                    tooltip="The number of rows less the reference's, for the targets of Reference Latent.",
                 ),
             ],
         )
@@ -61,12 +74,28 @@ class StyleAlignedPrompts(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, clip: Any, prompts: str, style: str) -> io.NodeOutput:
+    def execute(
+        cls, clip: Any, prompts: str, style: str, reference: Conditioning | None = _UNCONNECTED
+    ) -> io.NodeOutput:
         texts = parse_prompts(prompts, style)
         if clip is None:
             raise ValueError(
                 "The CLIP input is empty: the loader gave no text encoder. Use a checkpoint that contains one, or load "
                 "it with Load CLIP or DualCLIPLoader."
             )
-        encoded = [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts]
-        return io.NodeOutput(batch_conditionings(encoded), len(texts))
+        conditionings = [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts]
+        names = [f"line {number}" for number in range(1, len(texts) + 1)]
+        if reference is not _UNCONNECTED:
+            conditionings.insert(0, _reference_row(reference))
+            names.insert(0, "the reference")
+        rows = len(conditionings)
+        return io.NodeOutput(batch_conditionings(conditionings, names), rows, rows - 1)
+
+
+def _reference_row(reference: Conditioning | None) -> Conditioning:
+    if not reference:
+        raise ValueError(
+            "The reference input of Prompts has no conditioning: the style was saved without one. Disconnect it and "
+            "describe the reference in the first line."
+        )
+    return first_row(reference)

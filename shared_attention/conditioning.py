@@ -19,9 +19,22 @@ Conditioning = list[Entry]
 POOLED = "pooled_output"
 
 
-def batch_conditionings(conditionings: Sequence[Conditioning]) -> Conditioning:
+def first_row(conditioning: Conditioning) -> Conditioning:
+    """The conditioning of the first of several prompts; what each entry's rows share stays."""
+    return [
+        [embeddings[:1], {name: _first_row(option, len(embeddings)) for name, option in options.items()}]
+        for embeddings, options in conditioning
+    ]
+
+
+def _first_row(option: Any, rows: int) -> Any:
+    return option[:1] if isinstance(option, Tensor) and option.ndim > 0 and len(option) == rows else option
+
+
+def batch_conditionings(conditionings: Sequence[Conditioning], names: Sequence[str] | None = None) -> Conditioning:
     """Combine the conditionings of several prompts into one whose rows are theirs, in order.
 
+    `names` are what errors call the prompts; "prompt 1" and so on where there are none.
     Embeddings of different lengths are repeated to their least common multiple. That is exact for cross-attention: when
     every token occurs equally often, the softmax's weights are shared out among the copies and the output is the same.
     Raises ValueError where the conditionings' entries do not correspond one to one.
@@ -32,16 +45,22 @@ def batch_conditionings(conditionings: Sequence[Conditioning]) -> Conditioning:
             f"The prompts cannot be combined: they have {_listed(counts)} scheduled entries. "
             "Give every line the same schedule, or schedule none of them."
         )
-    return [_batch_entries(entries) for entries in zip(*conditionings, strict=True)]
+    names = names or [f"prompt {number}" for number in range(1, len(conditionings) + 1)]
+    return [_batch_entries(entries, names) for entries in zip(*conditionings, strict=True)]
 
 
-def _batch_entries(entries: Sequence[Entry]) -> Entry:
-    options = dict(entries[0][1])
-    for number, (_, other) in enumerate(entries[1:], start=2):
+def _batch_entries(entries: Sequence[Entry], names: Sequence[str]) -> Entry:
+    first, options = entries[0][0], dict(entries[0][1])
+    for name, (embeddings, other) in zip(names[1:], entries[1:], strict=True):
+        if embeddings.shape[2] != first.shape[2]:
+            raise ValueError(
+                f"The prompts cannot be combined: {names[0]} was encoded by another text encoder than {name} "
+                f"({first.shape[2]} and {embeddings.shape[2]} channels). Encode both with the same model's CLIP."
+            )
         different = _first_difference(options, other)
         if different is not None:
             raise ValueError(
-                f"The prompts cannot be combined: {different!r} of prompt {number} is not that of the first. "
+                f"The prompts cannot be combined: {different!r} of {name} is not that of {names[0]}. "
                 "Schedules, hooks and areas have to be the same for every line."
             )
     embeddings = _cat_rows([entry[0] for entry in entries])

@@ -14,7 +14,7 @@ import torch
 from comfy import sd1_clip
 from sampling import sample, shared
 from style_aligned.nodes.prompts import StyleAlignedPrompts
-from tiny_models import CONTEXT, randomise, tiny_model
+from tiny_models import CONTEXT, conditioning, randomise, tiny_model
 
 _TINY = {"hidden_size": CONTEXT, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 3}
 _ENCODERS: dict[str, tuple[type, type]] = {
@@ -47,7 +47,7 @@ def encode(clip: comfy.sd.CLIP, text: str) -> tuple[torch.Tensor, torch.Tensor |
 
 def test_every_row_is_the_hosts_encoding_of_its_prompt(clip):
     texts = ["a cat", "a (red:1.4) dog [of (clay:0.7)]", "fox, " * 20]
-    conditioning, count = StyleAlignedPrompts.execute(clip, "\n".join(texts), "oil").result
+    conditioning, count, _ = StyleAlignedPrompts.execute(clip, "\n".join(texts), "oil").result
     [[embeddings, options]] = conditioning
     assert count == 3
     for row, text in enumerate(texts):
@@ -98,7 +98,7 @@ def scheduled(clip: comfy.sd.CLIP) -> comfy.sd.CLIP:
 
 def test_scheduled_prompts_line_up():
     clip = scheduled(tiny_clip("sd15"))
-    conditioning, count = StyleAlignedPrompts.execute(clip, "a cat\na dog", "").result
+    conditioning, count, _ = StyleAlignedPrompts.execute(clip, "a cat\na dog", "").result
     assert count == 2
     assert [options["clip_start_percent"] for _, options in conditioning] == [0.0, 0.5]
     assert all(embeddings.shape[0] == 2 for embeddings, _ in conditioning)
@@ -109,7 +109,7 @@ def test_a_set_from_prompts_to_latents(family: str):
     """Row i is made from prompt i: alone, each gives the same image where nothing is shared."""
     model, prompts = tiny_model(family), f"a cat\n{LONG}\na house"
     clip = tiny_clip(family)
-    conditioning, count = StyleAlignedPrompts.execute(clip, prompts, "").result
+    conditioning, count, _ = StyleAlignedPrompts.execute(clip, prompts, "").result
     plain = sample(model, count, positive=conditioning)
     alone = [
         sample(model, 3, positive=StyleAlignedPrompts.execute(clip, line, "").result[0])[row]
@@ -117,6 +117,41 @@ def test_a_set_from_prompts_to_latents(family: str):
     ]
     torch.testing.assert_close(plain, torch.stack(alone), rtol=1e-3, atol=1e-2)
     assert sample(shared(model), count, positive=conditioning).isfinite().all()
+
+
+def test_a_given_reference_is_the_first_row_and_every_line_a_target(clip):
+    lines = "a cat\na dog"
+    given = StyleAlignedPrompts.execute(clip, "a castle\na moat", "oil").result[0]
+    [[with_reference, options]], *counts = StyleAlignedPrompts.execute(clip, lines, "ink", given).result
+    [[alone, alone_options]], *alone_counts = StyleAlignedPrompts.execute(clip, lines, "ink").result
+    assert (counts, alone_counts) == ([3, 2], [2, 1])
+    assert torch.equal(with_reference, torch.cat([given[0][0][:1], alone]))
+    if alone_options.get("pooled_output") is not None:
+        pooled = [given[0][1]["pooled_output"][:1], alone_options["pooled_output"]]
+        assert torch.equal(options["pooled_output"], torch.cat(pooled))
+
+
+def test_a_reference_alone_with_one_line():
+    clip = tiny_clip("sd15")
+    given = StyleAlignedPrompts.execute(clip, LONG, "").result[0]
+    [[embeddings, _]], rows, targets = StyleAlignedPrompts.execute(clip, "a cat", "", given).result
+    assert (rows, targets) == (2, 1)
+    assert torch.equal(embeddings[1:], encode(clip, "a cat")[0].repeat(1, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        (None, "saved without one. Disconnect it and describe the reference in the first line"),
+        ([], "saved without one"),
+        (conditioning(seed=3) * 2, "they have 2, 1 and 1 scheduled entries"),
+        (conditioning(seed=3, area=(1, 1, 0, 0)), "'area' of line 1 is not that of the reference"),
+        ([[torch.ones(1, 77, 7), {}]], r"the reference was encoded by another text encoder than line 1 \(7 and 32"),
+    ],
+)
+def test_a_reference_that_does_not_fit_the_lines(reference, said: str):
+    with pytest.raises(ValueError, match=said):
+        StyleAlignedPrompts.execute(tiny_clip("sd15"), "a cat\na dog", "", reference)
 
 
 def test_no_text_encoder_says_what_to_do():

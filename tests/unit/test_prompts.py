@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from style_aligned.shared_attention.conditioning import batch_conditionings
+from style_aligned.shared_attention.conditioning import batch_conditionings, first_row
 from style_aligned.shared_attention.prompts import parse_prompts
 
 
@@ -98,3 +98,29 @@ def test_the_given_conditionings_are_not_changed():
     batch_conditionings([first, [entry(3, pooled_output=torch.ones(1, 2))]])
     assert first[0][0].shape[0] == 1
     assert first[0][1]["pooled_output"].shape[0] == 1
+
+
+def test_the_first_row_of_a_set():
+    pooled, mask, scale = torch.rand(3, 2), torch.rand(1, 8, 8), torch.tensor(3.0)
+    rows = entry(5, rows=3, pooled_output=pooled, mask=mask, scale=scale, width=64)
+    [[embeddings, options]] = first_row([rows])
+    assert torch.equal(embeddings, rows[0][:1])
+    assert torch.equal(options["pooled_output"], pooled[:1])
+    assert {name: options[name] for name in ("mask", "scale", "width")} == {"mask": mask, "scale": scale, "width": 64}
+    assert rows[1]["pooled_output"].shape == (3, 2)
+
+
+def test_the_first_row_without_pooled_output():
+    [[_, options]] = first_row([entry(5, rows=3, pooled_output=None)])
+    assert options == {"pooled_output": None}
+
+
+def test_errors_call_the_prompts_by_their_names():
+    with pytest.raises(ValueError, match="'area' of line 1 is not that of the reference"):
+        batch_conditionings([[entry(3)], [entry(3, area=1)]], ["the reference", "line 1"])
+
+
+def test_another_text_encoder_is_refused():
+    wide = [torch.randn(1, 3, 6), {}]
+    with pytest.raises(ValueError, match=r"prompt 1 was encoded by another.*prompt 2 \(4 and 6 channels\)"):
+        batch_conditionings([[entry(3)], [wide]])
