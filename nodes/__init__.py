@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..shared_attention.host import style_folder
 from .prompts import StyleAlignedPrompts
 from .reference_latent import StyleAlignedReferenceLatent
 from .share_attention import StyleAlignedShareAttention
+from .style_files import StyleAlignedLoadStyle, StyleAlignedSaveStyle
 
 
 class StyleAlignedExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        style_folder.register()
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [StyleAlignedShareAttention, StyleAlignedPrompts, StyleAlignedReferenceLatent]
+        return [
+            StyleAlignedShareAttention,
+            StyleAlignedPrompts,
+            StyleAlignedReferenceLatent,
+            StyleAlignedSaveStyle,
+            StyleAlignedLoadStyle,
+        ]

@@ -22,7 +22,9 @@ def pack_nodes(object_info: dict[str, Any]) -> dict[str, Any]:
 
 
 def inputs(schema: dict[str, Any]) -> dict[str, list[Any]]:
-    return {name: spec for section in schema["input"].values() for name, spec in section.items()}
+    """Those of a graph; the hidden ones are the server's own."""
+    sections = (schema["input"].get(section, {}) for section in ("required", "optional"))
+    return {name: spec for section in sections for name, spec in section.items()}
 
 
 def without_prose(value: Any) -> Any:
