@@ -86,15 +86,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def measure(variants: list[Measured], rounds: int, device: torch.device) -> list[Measured]:
-    """Time the variants in turn; the first, unmeasured round warms up and finds the peak of memory."""
+    """Time the variants in turn, after a round that is not measured; memory in the first round that is."""
     for variant in variants:
-        with PeakMemory(device) as memory:
-            variant.run()
-        variant.peak = memory.peak
+        variant.run()
         print(f"  warm: {variant.name}", file=sys.stderr, flush=True)
     for number in range(rounds):
         for variant in variants:
-            variant.seconds.append(seconds(variant.run, device))
+            with PeakMemory(device) as memory:
+                variant.seconds.append(seconds(variant.run, device))
+            variant.peak = memory.peak if number == 0 else variant.peak
         print(f"  round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     return variants
 
