@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from ..shared_attention.host import style_folder
+from .invert import StyleAlignedInvert
 from .prompts import StyleAlignedPrompts
 from .reference_latent import StyleAlignedReferenceLatent
 from .share_attention import StyleAlignedShareAttention
@@ -20,6 +21,7 @@ class StyleAlignedExtension(ComfyExtension):
             StyleAlignedShareAttention,
             StyleAlignedPrompts,
             StyleAlignedReferenceLatent,
+            StyleAlignedInvert,
             StyleAlignedSaveStyle,
             StyleAlignedLoadStyle,
         ]
