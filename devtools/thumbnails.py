@@ -2,7 +2,8 @@
 
     COMFYUI_PATH=path/to/ComfyUI python -m devtools.thumbnails
 
-Runs in the host's Python. The graphs run as they are but for what the small model needs: its checkpoint and its size.
+Runs in the host's Python. The graphs run as they are but for what the small model needs: its checkpoint, its size, and
+an icon in place of the host's example picture and its description.
 """
 
 from __future__ import annotations
@@ -13,22 +14,36 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from devtools.server import ROOT, TOY_CHECKPOINT, Server
 from devtools.workflow import Graph, ObjectInfo, set_widget, to_prompt
+from toy.icons import draw, random_style
 
 WORKFLOWS = ROOT / "workflows"
 PICTURE_SIZE = 32  # what the icon model draws
+PICTURE_SEED, PICTURE_SHAPE = 19, "star"
+EXAMPLE_DESCRIPTION = "a girl with fox ears"
 THUMBNAIL_SIZE = 512
+SIZED_NODES = {"EmptyLatentImage", "ImageScale"}
+CONTINUING = "continue_style"  # loads what "save_style" saves
 
 
 def with_icon_model(graph: Graph, info: ObjectInfo) -> Graph:
-    """The graph with the icon model's checkpoint and picture size in it."""
+    """The graph with the icon model's checkpoint and picture size in it, and the icon that `place_picture` draws."""
+    graph = json.loads(json.dumps(graph).replace(EXAMPLE_DESCRIPTION, PICTURE_SHAPE))
     graph = set_widget(graph, "CheckpointLoaderSimple", "ckpt_name", TOY_CHECKPOINT.name, info)
-    for side in ("width", "height"):
-        graph = set_widget(graph, "EmptyLatentImage", side, PICTURE_SIZE, info)
+    for node in SIZED_NODES & {node["type"] for node in graph["nodes"]}:
+        for side in ("width", "height"):
+            graph = set_widget(graph, node, side, PICTURE_SIZE, info)
     return graph
+
+
+def place_picture(server: Server) -> None:
+    """An icon as the example picture, which graphs load and a server in a folder of its own lacks."""
+    rng = np.random.default_rng(PICTURE_SEED)
+    Image.fromarray(draw(rng, PICTURE_SHAPE, random_style(rng))).save(server.base / "input" / "example.png")
 
 
 def contact_sheet(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -45,7 +60,8 @@ def contact_sheet(pictures: Sequence[Image.Image]) -> Image.Image:
 def main() -> None:
     with Server(Path(os.environ["COMFYUI_PATH"])) as server:
         info = server.object_info()
-        for path in sorted(WORKFLOWS.glob("*.json")):
+        place_picture(server)
+        for path in sorted(WORKFLOWS.glob("*.json"), key=lambda path: (path.stem == CONTINUING, path)):
             graph = with_icon_model(json.loads(path.read_text(encoding="utf-8")), info)
             result = server.run(to_prompt(graph, info))
             pictures = [Image.open(file).convert("RGB") for files in result.images.values() for file in files]

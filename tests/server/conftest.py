@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from devtools.server import Result, Server
-from devtools.thumbnails import WORKFLOWS, with_icon_model
+from devtools.thumbnails import CONTINUING, WORKFLOWS, place_picture, with_icon_model
 from devtools.workflow import Graph, ObjectInfo, set_widget, to_prompt
 
 Pictures = list[np.ndarray]
@@ -39,6 +39,7 @@ def server(comfyui_path: Path, expected_errors: list[str]) -> Iterator[Server]:
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("OMP_NUM_THREADS", "1")
             server = stack.enter_context(Server(comfyui_path, cpu=True))
+        place_picture(server)
         yield server
         errors = [found["error"] for found in _TRACEBACK.finditer(server.log_text())]
         unexpected = [error for error in errors if not error.startswith(tuple(expected_errors))]
@@ -51,16 +52,32 @@ def object_info(server: Server) -> ObjectInfo:
 
 
 @pytest.fixture
-def icon_graph(object_info: ObjectInfo) -> Callable[..., Graph]:
+def icon_graph(object_info: ObjectInfo, request: pytest.FixtureRequest) -> Callable[..., Graph]:
     """A shipped workflow, by name, made for the icon model and few steps; `settings` are the sampler's."""
 
     def prepare(name: str = "style_aligned_sd15", **settings: Any) -> Graph:
-        graph = with_icon_model(json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8")), object_info)
-        for setting, value in {"steps": 3, **settings}.items():
-            graph = set_widget(graph, "KSampler", setting, value, object_info)
-        return graph
+        if name == CONTINUING:
+            request.getfixturevalue("saved_style")
+        return few_steps(name, object_info, **settings)
 
     return prepare
+
+
+def few_steps(name: str, object_info: ObjectInfo, **settings: Any) -> Graph:
+    graph = with_icon_model(json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8")), object_info)
+    if any(node["type"] == "StyleAlignedInvert" for node in graph["nodes"]):
+        graph = set_widget(graph, "StyleAlignedInvert", "steps", 6, object_info)
+    for setting, value in {"steps": 3, **settings}.items():
+        graph = set_widget(graph, "KSampler", setting, value, object_info)
+    return graph
+
+
+@pytest.fixture(scope="session")
+def saved_style(server: Server, object_info: ObjectInfo) -> Path:
+    """The file that the workflow which saves a style has left, under the name that the one to continue it has in it."""
+    server.run(to_prompt(few_steps("save_style", object_info), object_info))
+    [path] = server.output.glob("style_references/*_00001_.safetensors")
+    return path
 
 
 @pytest.fixture

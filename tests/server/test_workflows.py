@@ -17,7 +17,11 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def prompts(graph, object_info) -> list[str]:
-    return widget_values(matching(graph, "StyleAlignedPrompts")[0], object_info)["prompts"].splitlines()
+    """One a row: where the reference is given, its own is not among the lines."""
+    [node] = matching(graph, "StyleAlignedPrompts")
+    lines = widget_values(node, object_info)["prompts"].splitlines()
+    given = any(slot["name"] == "reference" and slot.get("link") for slot in node["inputs"])
+    return ["the reference's", *lines] if given else lines
 
 
 @pytest.mark.parametrize("name", NAMES)
