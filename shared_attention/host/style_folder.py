@@ -42,7 +42,7 @@ def find(name: str) -> Path:
 
 def _path(name: str) -> Path | None:
     """The file `name` in the first folder that has it, links followed: what lies outside the folders is not theirs."""
-    if not name.lower().endswith(SUFFIX):
+    if not str(name).lower().endswith(SUFFIX):  # over the API a name may be anything
         return None
     folders = folder_paths.get_folder_paths(FOLDER)
     candidates = (os.path.join(folder, name) for folder in folders)
