@@ -139,11 +139,11 @@ def test_what_was_saved_is_reported_listed_and_never_replaced(server: Server, sa
 
 def test_another_file_under_the_same_name_counts(server: Server, saved):
     """Though nothing in the graph has changed, and the server keeps what its nodes gave before."""
+    inverted = saved("style_from_image_inverted")[2]
     prompt, latents, path = saved("style_from_image")
     name = upload(server, path.read_bytes(), "icon.safetensors")
     again = loading(prompt, name)
     assert torch.equal(drawn(server, again)[0], latents)
-    inverted = saved("style_from_image_inverted")[2]
     (server.base / "input" / "style_references" / name).write_bytes(inverted.read_bytes())
     assert not torch.equal(drawn(server, again)[0], latents)
 
