@@ -54,8 +54,8 @@ class Trajectory:
     """An inverted reference: its latent at each of several noise levels.
 
     sigmas: (levels,), rising strictly from 0. latents: (levels, channels, height, width) float32 on the CPU, in the
-    sampler's space of a model whose class is `model` and whose latents are of `latent_format` (the host's class names);
-    the first is the clean latent. Raises ValueError where these do not fit together.
+    sampler's space of a `model` such as SDXL with latents of `latent_format` (the host's class names); the first is the
+    clean latent. Raises ValueError where these do not fit together.
     """
 
     sigmas: Tensor

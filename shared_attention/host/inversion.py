@@ -13,14 +13,14 @@ import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
 import torch
-from comfy.patcher_extension import WrappersMP
 from comfy.utils import model_trange
 from torch import Tensor
 
 from ..inversion import inversion_steps
 from ..trajectory import LatentSpace, Trajectory
-from .reference_latent import latent_space, one_image
+from .reference_latent import kind_of, latent_space, one_image
 from .reference_row import KEY as REFERENCE_ROW
+from .wrappers import detach
 
 Conditioning = list[list[Any]]
 Preview = Callable[[int, Tensor, Tensor, int], None]
@@ -49,7 +49,7 @@ def invert(
     space = latent_space(model)
     sampler = Inversion(space)
     comfy.sample.sample_custom(
-        _without_reference_row(model),
+        detach(model, REFERENCE_ROW),  # row 0 is the image itself, whatever was attached for a later run
         torch.zeros_like(samples),
         cfg,
         sampler,
@@ -67,8 +67,7 @@ def invert(
             "The inversion gave values that are no numbers (NaN or infinite). Lower cfg (the authors use 2), or run "
             "the model in a higher precision."
         )
-    names = type(model.model).__name__, type(model.get_model_object("latent_format")).__name__
-    return Trajectory(sigmas, latents, space, *names)
+    return Trajectory(sigmas, latents, space, *kind_of(model))
 
 
 class Inversion(comfy.samplers.Sampler):  # type: ignore[misc]
@@ -141,11 +140,3 @@ def zeroed(conditioning: Conditioning) -> Conditioning:
         ]
         for embeddings, options in conditioning
     ]
-
-
-def _without_reference_row(model: Any) -> Any:
-    """A clone in which row 0 is the image itself, though a reference may have been attached for a later run."""
-    clone = model.clone()
-    for kind in (WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE):
-        clone.remove_wrappers_with_key(kind, REFERENCE_ROW)
-    return clone

@@ -44,12 +44,11 @@ def one_image(model: Any, latent: Mapping[str, Any]) -> Tensor:
 
 def require_matching(model: Any, reference: Tensor, trajectory: Trajectory) -> None:
     """Raises ValueError where `trajectory` is not an inversion of `reference` by a model like this one."""
-    latent_format = model.get_model_object("latent_format")
-    names = type(model.model).__name__, type(latent_format).__name__
-    if (trajectory.model, trajectory.latent_format) != names:
+    kind = kind_of(model)
+    if (trajectory.model, trajectory.latent_format) != kind:
         raise ValueError(
-            f"The trajectory was made with another model ({trajectory.model}, {trajectory.latent_format}); "
-            f"this one is {names[0]}, {names[1]}. Invert the picture with this model."
+            f"The trajectory was made with another kind of model: {trajectory.model} with {trajectory.latent_format} "
+            f"latents. This one is {kind[0]} with {kind[1]} latents. Invert the picture with this model."
         )
     height, width = trajectory.latents.shape[-2:]
     if trajectory.clean.shape != reference.shape:
@@ -57,9 +56,17 @@ def require_matching(model: Any, reference: Tensor, trajectory: Trajectory) -> N
             f"The trajectory is of a picture of another size: {width} x {height} in latent pixels, the reference has "
             f"{reference.shape[-1]} x {reference.shape[-2]}. Invert the reference that you connect."
         )
-    clean = latent_format.process_in(reference.float().cpu())
+    clean = model.get_model_object("latent_format").process_in(reference.float().cpu())
     if float((clean - trajectory.clean).norm()) > _SAME_IMAGE * float(clean.norm()):
         raise ValueError("The trajectory was made from another picture. Invert the reference that you connect.")
+
+
+def kind_of(model: Any) -> tuple[str, str]:
+    """What a model and its latents are, as names of the host's classes: ("SDXL", "SDXL").
+
+    The model's is its configuration's class, which unlike the model's own tells SD 1.x from 2.x.
+    """
+    return type(model.model.model_config).__name__, type(model.get_model_object("latent_format")).__name__
 
 
 def latent_space(model: Any) -> LatentSpace:

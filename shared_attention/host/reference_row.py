@@ -7,7 +7,6 @@ sampler itself carries it to the reference.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from comfy.sample import prepare_noise_inner
 from torch import Tensor
 
 from ..trajectory import CleanerStart, NoiseMatched, ReferencePath, Trajectory
+from .wrappers import attach
 
 KEY = "style_aligned.reference_row"
 
@@ -36,14 +36,11 @@ _current_run: ContextVar[_Run | None] = ContextVar(KEY, default=None)
 
 def hold_reference(model: Any, row: ReferenceRow) -> Any:
     """A clone of the host's `model` that samples with `row`; it takes the place of one attached before."""
-    clone = model.clone()
-    if clone.get_wrappers(WrappersMP.PREDICT_NOISE, KEY):
-        logging.info("Style Aligned: this model has a reference latent already; the later node's is used.")
-    for kind in (WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE):
-        clone.remove_wrappers_with_key(kind, KEY)
-    clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, row.around_run)
-    clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, row.around_prediction)
-    return clone
+    wrappers: dict[str, Callable[..., Tensor]] = {
+        WrappersMP.OUTER_SAMPLE: row.around_run,
+        WrappersMP.PREDICT_NOISE: row.around_prediction,
+    }
+    return attach(model, KEY, wrappers, "a reference latent")
 
 
 class ReferenceRow:

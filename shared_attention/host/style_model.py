@@ -11,7 +11,7 @@ from torch import Tensor
 from ..conditioning import Conditioning, first_row
 from ..style_file import Style
 from ..trajectory import Trajectory
-from .reference_latent import one_image, require_matching
+from .reference_latent import kind_of, one_image, require_matching
 
 
 def style_of(
@@ -25,23 +25,18 @@ def style_of(
     samples = one_image(model, reference)
     if trajectory is not None:
         require_matching(model, samples, trajectory)
-    kind, latent_format = _kind(model)
+    kind, latent_format = kind_of(model)
     return Style(samples, kind, latent_format, trajectory, conditioning and first_row(conditioning), prompt)
 
 
 def require_model(model: Any, style: Style, name: str) -> None:
     """Raises ValueError where the style `name` was made with a model of another kind."""
-    kind, latent_format = _kind(model)
+    kind, latent_format = kind_of(model)
     if (style.model, style.latent_format) != (kind, latent_format):
         raise ValueError(
             f"The style {name!r} was made with another kind of model: {style.model} with {style.latent_format} "
             f"latents. The connected one is {kind} with {latent_format} latents. Load a style made with this kind."
         )
-
-
-def _kind(model: Any) -> tuple[str, str]:
-    """SD 1.x and 2.x have one model class and differ in their configuration's."""
-    return type(model.model.model_config).__name__, type(model.get_model_object("latent_format")).__name__
 
 
 def latent_of(style: Style) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from ..schedule import SamplingRange
 from ..sharing import Projections, SharingSettings, align, share, share_beside
 from .compiling import own_graphs, uncompiled
 from .group_norms import share_statistics
+from .wrappers import attach
 
 KEY = "style_aligned.share_attention"
 
@@ -55,14 +56,8 @@ def share_attention(model: Any, sharing: SharedAttention) -> Any:
     Raises ValueError where the model has no UNet of Stable Diffusion.
     """
     _require_unet(model)
-    clone = model.clone()
-    if clone.get_wrappers(WrappersMP.APPLY_MODEL, KEY):
-        logging.info("Style Aligned: this model shares attention already; the later node's settings are used.")
-    for kind in (WrappersMP.OUTER_SAMPLE, WrappersMP.APPLY_MODEL):
-        clone.remove_wrappers_with_key(kind, KEY)
-    clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, sharing.around_run)
-    clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, sharing.around_model_call)
-    return clone
+    wrappers = {WrappersMP.OUTER_SAMPLE: sharing.around_run, WrappersMP.APPLY_MODEL: sharing.around_model_call}
+    return attach(model, KEY, wrappers, "shared attention")
 
 
 class SharedAttention:

@@ -119,7 +119,7 @@ def test_every_family_from_the_clean_latent_to_where_samplers_start(family: str)
     host = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 7)
     assert torch.equal(trajectory.sigmas.flip(0), host)
     assert trajectory.space is LatentSpace.VARIANCE_EXPLODING
-    assert trajectory.model == type(model.model).__name__
+    assert trajectory.model == type(model.model.model_config).__name__
     assert trajectory.latent_format == type(model.model.latent_format).__name__
 
 

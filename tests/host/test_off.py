@@ -136,7 +136,7 @@ def test_running_twice_gives_the_same(model):
 def test_a_later_node_takes_an_earlier_ones_place(model, caplog: pytest.LogCaptureFixture):
     with caplog.at_level("INFO"):
         twice = shared(shared(model, scale=0.3), **FULL)
-    assert "later node's settings" in caplog.text
+    assert "shared attention already; the later node's is used" in caplog.text
     assert torch.equal(sample(twice), sample(shared(model, **FULL)))
 
 

@@ -16,7 +16,7 @@ from oracles import relative_error
 from sampling import noise, sample, shared
 from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
 from style_aligned.shared_attention.host.reference_row import _current_run
-from tiny_models import conditioning, tiny_model
+from tiny_models import conditioning, smooth_model, tiny_model
 from torch import Tensor
 
 from nodes import common_ksampler  # the host's
@@ -26,12 +26,7 @@ TARGETS = 2
 
 @pytest.fixture(scope="module")
 def model():
-    """Its output is small, as a trained model's is beside the noise: adaptive samplers take few steps."""
-    model = tiny_model(
-        "sd15", channel_mult=[1], num_res_blocks=[1], transformer_depth=[1], transformer_depth_output=[1, 1]
-    )
-    model.model.diffusion_model.out[2].weight.data *= 0.1
-    return model
+    return smooth_model()
 
 
 def picture(seed: int = 11, height: int = 8, width: int = 8) -> Tensor:

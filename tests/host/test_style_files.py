@@ -45,7 +45,7 @@ def trajectory(model, latent: dict[str, torch.Tensor]) -> Trajectory:
     """Of the shape that Invert gives; the path itself is arbitrary."""
     clean = model.get_model_object("latent_format").process_in(latent["samples"])
     latents = torch.cat([clean, noise(2, seed=9)])
-    return Trajectory(torch.tensor([0.0, 1.0, 14.0]), latents, LatentSpace.VARIANCE_EXPLODING, "BaseModel", "SD15")
+    return Trajectory(torch.tensor([0.0, 1.0, 14.0]), latents, LatentSpace.VARIANCE_EXPLODING, "SD15", "SD15")
 
 
 def save(model, prefix: str = "style", latent: dict[str, torch.Tensor] | None = None, **options: Any) -> str:

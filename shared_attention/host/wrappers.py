@@ -1,0 +1,27 @@
+"""The pack's wrappers on a clone of a model: attached under a key, at most once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from comfy.patcher_extension import WrappersMP
+
+
+def attach(model: Any, key: str, wrappers: Mapping[str, Callable[..., Any]], what: str) -> Any:
+    """A clone of the host's `model` with `wrappers` (by the host's kind of wrapper) in the place of any under `key`."""
+    clone = detach(model, key)
+    if any(model.get_wrappers(kind, key) for kind in wrappers):
+        logging.info("Style Aligned: this model has %s already; the later node's is used.", what)
+    for kind, wrapper in wrappers.items():
+        clone.add_wrapper_with_key(kind, key, wrapper)
+    return clone
+
+
+def detach(model: Any, key: str) -> Any:
+    """A clone of the host's `model` without the wrappers under `key`."""
+    clone = model.clone()
+    for kind in (WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE, WrappersMP.APPLY_MODEL):
+        clone.remove_wrappers_with_key(kind, key)
+    return clone
