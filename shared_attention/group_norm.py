@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .adain import HALF_PRECISION
+
 
 class Moments(NamedTuple):
     """Mean and (biased) variance of each group of channels: (..., groups) each, at least float32."""
@@ -21,7 +23,7 @@ class Moments(NamedTuple):
 
 def moments(x: Tensor, groups: int) -> Moments:
     """The moments of feature maps `x` (rows, channels, height, width): (rows, groups)."""
-    if x.dtype in (torch.float16, torch.bfloat16):
+    if x.dtype in HALF_PRECISION:
         # Accumulated in float32 without a float32 copy of x; the squares' cancellation is far below x's own rounding.
         grouped = x.reshape(x.shape[0], groups, -1)
         mean = grouped.mean(-1, dtype=torch.float32)
