@@ -183,6 +183,20 @@ def test_a_noise_mask_never_masks_the_reference_away(model, rows: int):
         torch.testing.assert_close(seen, clean + sigma * fixed_noise(), rtol=1e-5, atol=1e-4)
 
 
+def test_a_mask_does_not_let_another_row_0_through(model):
+    """Where a mask is 0 the host puts the latent that it was given in place of what was denoised."""
+    patched, latent = with_reference(model)
+    other = {**latent, "samples": torch.cat([picture(12), latent["samples"][1:]])}
+    shown: list[Tensor] = []
+    comfy.sample.sample(
+        patched, noise(3), 4, 4.0, "euler", "normal", conditioning(3), conditioning(1, seed=2), other["samples"],
+        noise_mask=torch.zeros(1, 1, 8, 8), seed=3, disable_pbar=True,
+        callback=lambda step, denoised, x, steps: shown.append(denoised[:1].clone()),
+    )  # fmt: skip
+    for denoised in shown:
+        torch.testing.assert_close(denoised, model.model.process_latent_in(picture()))
+
+
 def test_a_mask_of_the_reference_is_kept_for_reworking_it_only(model):
     mask = torch.ones(1, 8, 8)
     assert "noise_mask" in with_reference(model, start_from="reference", reference={"noise_mask": mask})[1]
