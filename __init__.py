@@ -11,6 +11,11 @@ WEB_DIRECTORY = "./web"
 
 
 async def comfy_entrypoint() -> ComfyExtension:
+    from comfyui_version import __version__
+
+    from .shared_attention.host.release import require_release
+
+    require_release(__version__)  # before anything that an older host may lack
     from .nodes import StyleAlignedExtension
 
     return StyleAlignedExtension()

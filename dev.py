@@ -1,4 +1,4 @@
-"""Develop the pack: `python dev.py demo | test | serve | bench`, on a real ComfyUI, found or fetched."""
+"""Develop the pack: `python dev.py COMMAND`, on a real ComfyUI, found or fetched."""
 
 # This file alone is read by every Python, so that a wrong one gets a sentence and not a syntax error.
 import sys

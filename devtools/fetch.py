@@ -59,9 +59,12 @@ RELEASES = {
     release.comfyui: release
     for release in [
         Release("0.30.0", "2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+        Release("0.24.0", "2.4.0", "d3b3431ce2a40be7213a329ec8874e72f2bd2faf199ace7f793d8ff8ac68a557"),
+        Release("0.18.2", "2.0.0", "1a16cb669ce8d7730f518e1337c763bbd2f125d97400384cf8b0276672c6c4af"),
+        Release("0.16.3", "1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"),
     ]
 }
-DEFAULT_RELEASE = "0.30.0"
+DEFAULT_RELEASE = next(iter(RELEASES))  # the newest
 
 
 def python_in(environment: Path) -> Path:
@@ -146,6 +149,7 @@ class Setup:
         python, folder = self.host.python, self.environment.folder
         uv = [python_in(self.installer.folder), "-m", "uv"]
         self.steps.environment |= index_settings(python_in(self.installer.folder))
+        self.steps.environment.setdefault("UV_COMPILE_BYTECODE_TIMEOUT", "600")  # 60 s is short on a busy machine
         self.environment.clear()
         title = f"environment for Python {sys.version_info.major}.{sys.version_info.minor}"
         self.steps.run(title, *uv, "venv", "--no-project", "--python", sys.executable, folder)

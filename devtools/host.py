@@ -15,11 +15,16 @@ __all__ = ["Host", "HostError", "check_modules", "find", "find_or_fetch"]
 
 CHECKOUT = Path(__file__).absolute().parent.parent  # not resolved: a checkout may be linked into custom_nodes
 NEEDED_TO_RUN = ["torch", "aiohttp"]
-NEEDED_TO_TEST = ["pytest", "pytest_timeout", "hypothesis", "ruff", "mypy"]
+NEEDED_TO_TEST = ["pytest", "pytest_timeout", "hypothesis", "playwright", "ruff", "mypy"]
 
 
-def find_or_fetch(comfyui: str | None) -> Host:
-    """The ComfyUI the user names, else the one the checkout is installed in, else the pinned one, fetched at need."""
+def find_or_fetch(comfyui: str | None, release: str | None = None) -> Host:
+    """The ComfyUI the user names by its folder, or by the number of a pinned release, which is fetched at need.
+
+    Where nothing is named: the one the checkout is installed in, else the newest pinned release.
+    """
+    if release:
+        return fetch(release)
     return find(comfyui or os.environ.get("COMFYUI_PATH"), CHECKOUT) or fetch()
 
 

@@ -92,6 +92,7 @@ class Server(Client):
 
     Everything the server writes goes to `base` (a temporary folder, removed at the end, unless one is given), so the
     ComfyUI at `comfyui` stays as it is; the models in `models` (its own by default) are there to choose all the same.
+    With `pack` None there is only what `base` has in its custom_nodes already.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Server(Client):
         with_toy: bool = True,
         models: Path | None = None,
         *,
+        pack: Path | None = ROOT,
         listen: str = "127.0.0.1",
         port: int | None = None,
         cpu: bool | None = None,
@@ -113,6 +115,7 @@ class Server(Client):
         super().__init__(f"http://{address}:{self.port}", base or Path())
         self.extra_args = list(extra_args)
         self.with_toy = with_toy
+        self.pack = pack
         self.models = models or self.comfyui / "models"
         self.cpu = cpu
         self._temporary = base is None
@@ -166,10 +169,12 @@ class Server(Client):
             self.base = Path(tempfile.mkdtemp(prefix="style-aligned-"))
         for folder in ("custom_nodes", "models/checkpoints", "input", "output", "temp", "user"):
             (self.base / folder).mkdir(parents=True, exist_ok=True)
-        self._link(ROOT, self.base / "custom_nodes" / PACK_NAME)
+        if self.pack:
+            self._link(self.pack, self.base / "custom_nodes" / PACK_NAME)
         if self.with_toy:
             self._link(ROOT / "toy", self.base / "custom_nodes" / TOY_NAME)
             link_file(TOY_CHECKPOINT, self._new(self.base / "models" / "checkpoints" / TOY_CHECKPOINT.name))
+        self._database.unlink(missing_ok=True)
         self._models_config.write_text(json.dumps(self._model_folders()), encoding="utf-8")
 
     def _link(self, target: Path, link: Path) -> None:
@@ -180,6 +185,14 @@ class Server(Client):
         _remove_link(link)
         self._links.append(link)
         return link
+
+    @property
+    def _database(self) -> Path:
+        """The server's database, made anew at each start, since no release reads that of a newer one.
+
+        A file, since 0.16 loses the tables of one in memory and logs a traceback.
+        """
+        return self.base / "comfyui.db"
 
     @property
     def _models_config(self) -> Path:
@@ -197,7 +210,7 @@ class Server(Client):
             "--extra-model-paths-config": self._models_config,
             "--listen": self.listen,
             "--port": self.port,
-            "--database-url": "sqlite:///:memory:",  # the default is a file inside ComfyUI
+            "--database-url": f"sqlite:///{self._database}",  # the default is a file inside ComfyUI
         }
         words = [str(word) for option in options.items() for word in option]
         flags = ["--disable-auto-launch", "--disable-api-nodes", *(["--cpu"] if cpu else [])]

@@ -9,6 +9,7 @@ import latent_preview
 from comfy_api.latest import io
 
 from ..shared_attention.host.inversion import invert
+from .limits import require_limits
 from .sockets import StyleTrajectory
 
 
@@ -23,7 +24,14 @@ class StyleAlignedInvert(io.ComfyNode):
                 "Finds the noise that a picture could have been sampled from, by deterministic DDIM inversion, and "
                 "keeps its latent at every noise level. Connect it to the trajectory of Reference Latent."
             ),
-            search_aliases=["invert", "inversion", "ddim inversion", "style from image", "style aligned", "unsampler"],
+            search_aliases=[
+                "style aligned",
+                "shared attention",
+                "consistent style",
+                "style from image",
+                "ddim inversion",
+                "unsampler",
+            ],
             inputs=[
                 io.Model.Input(
                     "model", tooltip="The model that will sample the set: with its LoRAs, before or after other nodes."
@@ -73,6 +81,7 @@ class StyleAlignedInvert(io.ComfyNode):
         cfg: float,
         negative: list[list[Any]] | None = None,
     ) -> io.NodeOutput:
+        require_limits(cls, steps=steps, cfg=cfg)
         preview = latent_preview.prepare_callback(model, steps)
         disable_pbar = not comfy.utils.PROGRESS_BAR_ENABLED
         return io.NodeOutput(invert(model, positive, negative, latent, steps, cfg, preview, disable_pbar))

@@ -24,7 +24,14 @@ class StyleAlignedPrompts(io.ComfyNode):
                 "One prompt a line: the first describes the reference, each further line an image that takes on its "
                 "style. Connect batch_size to the empty latent image."
             ),
-            search_aliases=["style aligned", "batch prompts", "prompt per line", "consistent style", "style set"],
+            search_aliases=[
+                "style aligned",
+                "shared attention",
+                "consistent style",
+                "style set",
+                "batch prompts",
+                "prompt per line",
+            ],
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP model that encodes the prompts."),
                 io.String.Input(
@@ -38,8 +45,8 @@ class StyleAlignedPrompts(io.ComfyNode):
                 io.String.Input(
                     "style",
                     default="",
-                    tooltip="The style of the whole set. It is appended to every prompt after a comma or, if it "
-                    "contains {prompt}, used as the template: a clay figure of {prompt}, studio light.",
+                    tooltip="The style of the whole set, added to every prompt after a comma. Where it has the word "
+                    "prompt in curly brackets it is a template instead, and each prompt takes that place.",
                 ),
                 io.Conditioning.Input(
                     "reference",

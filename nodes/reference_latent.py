@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..shared_attention.host.reference_latent import one_image, require_matching
 from ..shared_attention.host.reference_row import ReferenceRow, hold_reference
 from ..shared_attention.trajectory import Trajectory
+from .limits import require_limits
 from .sockets import StyleTrajectory
 
 FROM_NOISE, FROM_REFERENCE = "noise", "reference"
@@ -27,9 +28,11 @@ class StyleAlignedReferenceLatent(io.ComfyNode):
                 "others. Connect both outputs to any sampler; the first prompt describes the picture."
             ),
             search_aliases=[
+                "style aligned",
+                "shared attention",
+                "consistent style",
                 "style from image",
                 "style reference",
-                "style aligned",
                 "reference image",
                 "image to image",
             ],
@@ -85,11 +88,16 @@ class StyleAlignedReferenceLatent(io.ComfyNode):
         trajectory: Trajectory | None = None,
         offset: int = 0,
     ) -> io.NodeOutput:
+        if targets != 0:  # a set of one prompt has none, and is the reference alone
+            require_limits(cls, targets=targets)
+        require_limits(cls, offset=offset)
         samples = one_image(model, reference)
         if trajectory is not None:
             require_matching(model, samples, trajectory)
         elif offset > 0:
-            raise ValueError("offset needs a trajectory: connect Style Aligned: Invert, or set offset to 0.")
+            raise ValueError(
+                f"offset is {offset} and needs a trajectory: connect Style Aligned: Invert, or set offset to 0."
+            )
         latent = batch_of(model, reference, samples, targets, start_from)
         return io.NodeOutput(hold_reference(model, ReferenceRow(samples, trajectory, offset)), latent)
 

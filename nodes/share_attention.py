@@ -10,6 +10,7 @@ from ..shared_attention.blocks import BlockSelection
 from ..shared_attention.host.unet import SharedAttention, share_attention
 from ..shared_attention.schedule import SamplingRange
 from ..shared_attention.sharing import SharingSettings
+from .limits import require_limits
 
 
 class StyleAlignedShareAttention(io.ComfyNode):
@@ -105,7 +106,9 @@ class StyleAlignedShareAttention(io.ComfyNode):
         """Refuses bad values before anything runs; those that come over a connection are None here, checked later."""
         try:
             BlockSelection.parse(blocks or "")
-            SamplingRange(0.0 if start_percent is None else start_percent, 1.0 if end_percent is None else end_percent)
+            # Over the API a value may be anything; of what is no number the host itself says so.
+            start = start_percent if isinstance(start_percent, int | float) else 0.0
+            SamplingRange(start, end_percent if isinstance(end_percent, int | float) else 1.0)
         except ValueError as error:
             return str(error)
         return True
@@ -124,6 +127,7 @@ class StyleAlignedShareAttention(io.ComfyNode):
         end_percent: float,
         blocks: str,
     ) -> io.NodeOutput:
+        require_limits(cls, scale=scale, shift=shift)
         settings = SharingSettings(scale, shift, share_group_norm, adain_queries, adain_keys, adain_values)
         sampling_range = SamplingRange(start_percent, end_percent)
         sharing = SharedAttention(settings, BlockSelection.parse(blocks), sampling_range)

@@ -26,7 +26,15 @@ class StyleAlignedSaveStyle(io.ComfyNode):
                 "Keeps a set's reference in a file, with its text encoding, so that Load Style can continue the set "
                 "another day or on another machine. The file goes to the output folder's style_references."
             ),
-            search_aliases=["style aligned", "save style", "export style", "keep style", "style reference"],
+            search_aliases=[
+                "style aligned",
+                "shared attention",
+                "consistent style",
+                "style reference",
+                "save style",
+                "export style",
+                "keep style",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The model that draws the set: the file says what it belongs to."),
                 io.Latent.Input(
@@ -98,7 +106,15 @@ class StyleAlignedLoadStyle(io.ComfyNode):
                 "Loads a style that Save Style kept: connect reference and trajectory to Reference Latent and "
                 "conditioning to the reference input of Prompts, and every line is a new picture in that style."
             ),
-            search_aliases=["style aligned", "load style", "import style", "continue style", "style reference"],
+            search_aliases=[
+                "style aligned",
+                "shared attention",
+                "consistent style",
+                "style reference",
+                "load style",
+                "import style",
+                "continue style",
+            ],
             inputs=[
                 io.Combo.Input(
                     "name",

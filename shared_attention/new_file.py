@@ -19,6 +19,8 @@ def clean_prefix(prefix: str) -> str:
 
     Raises ValueError where it leads out of the folder that it is relative to, or names nothing.
     """
+    if not isinstance(prefix, str):  # over the API it may be anything
+        raise ValueError(f"filename_prefix is {prefix!r}; give a name such as clay.")
     parts = [part.strip() for part in re.split(r"[/\\]", prefix.strip())]
     if parts[0] == "" or re.fullmatch(r"[A-Za-z]:.*", parts[0]) or ".." in parts:
         raise ValueError(

@@ -11,7 +11,8 @@ def parse_prompts(text: str, style: str = "") -> list[str]:
     A style that contains `{prompt}` is a template, any other is appended after a comma. Raises ValueError where no line
     has a prompt.
     """
-    prompts = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = text.splitlines() if isinstance(text, str) else []  # over the API it may be anything
+    prompts = [line.strip() for line in lines if line.strip()]
     if not prompts:
         raise ValueError(
             "There is no prompt. Write one prompt a line: the first describes the reference image, "

@@ -67,7 +67,9 @@ class Style:
         tensors = {"noise levels": trajectory.sigmas, "latents": trajectory.latents}
         for name, tensor in tensors.items():
             if tensor.dtype != torch.float32 or not bool(tensor.isfinite().all()):
-                raise ValueError(f"The trajectory's {name} have to be finite 32-bit numbers.")
+                raise ValueError(
+                    f"The trajectory's {name} have to be finite 32-bit numbers. Invert the picture again, at cfg 2."
+                )
         if trajectory.latents.shape[1:] != self.reference.shape[1:]:
             raise ValueError(
                 f"The trajectory is of latents of shape {tuple(trajectory.latents.shape[1:])}, the reference of "
@@ -84,7 +86,7 @@ def _check_reference(reference: Tensor) -> None:
     if reference.ndim != 4 or len(reference) != 1 or reference.numel() == 0:
         raise ValueError(
             f"The reference has to be the latent of one picture, of shape (1, channels, height, width); this one has "
-            f"the shape {tuple(reference.shape)}."
+            f"the shape {tuple(reference.shape)}. Latent From Batch picks one of several."
         )
     if reference.dtype not in _FLOATS or not bool(reference.isfinite().all()):
         raise ValueError("The reference has values that are not finite numbers; encode the picture again.")
@@ -97,7 +99,7 @@ def _check_conditioning(conditioning: Conditioning) -> None:
         if embeddings.ndim != 3 or len(embeddings) != 1 or embeddings.dtype not in _FLOATS:
             raise ValueError(
                 f"The conditioning has to be the text encoding of one prompt, of shape (1, tokens, channels); this one "
-                f"has the shape {tuple(embeddings.shape)}."
+                f"has the shape {tuple(embeddings.shape)}. Connect that of Style Aligned: Prompts or CLIP Text Encode."
             )
         for name, value in {"embeddings": embeddings, **options}.items():
             _check_option(name, value)
@@ -172,14 +174,14 @@ def decode(content: bytes) -> Style:
     try:
         tensors = safetensors.torch.load(content)
     except Exception as error:  # besides its own error the library raises KeyError, MemoryError and others
-        raise StyleFileError(f"it is truncated or damaged ({error})") from error
+        raise StyleFileError(f"it is truncated or damaged ({error}); copy the file again") from error
     recorded = metadata.pop("sha256", "")
     if recorded != _digest(tensors, metadata):
-        raise StyleFileError("it is damaged: its content is not what was saved")
+        raise StyleFileError("it is damaged, its content is not what was saved; copy the file again")
     try:
         return _style(tensors, metadata)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise StyleFileError(f"it is not a whole style: {error}") from error
+        raise StyleFileError(f"it is not a whole style: {str(error).rstrip('.')}; save it again") from error
 
 
 def _header_length(content: bytes) -> int:
@@ -190,14 +192,16 @@ def _metadata(content: bytes) -> Metadata:
     """The metadata of a style file of a version that is known here."""
     length = _header_length(content)
     if len(content) > MAX_BYTES or len(content) < 8 + length or length > MAX_HEADER_BYTES:
-        raise StyleFileError("it is truncated, or not a safetensors file")
+        raise StyleFileError(
+            "it is truncated, or not a safetensors file; copy it again, or give one that Save Style wrote"
+        )
     try:
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]
         format_name, version = metadata["format"], int(metadata["format_version"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StyleFileError("it is not a style saved by Style Aligned") from error
+        raise StyleFileError("it is not a style; give a file that Save Style wrote") from error
     if format_name != FORMAT:
-        raise StyleFileError("it is not a style saved by Style Aligned")
+        raise StyleFileError("it is not a style; give a file that Save Style wrote")
     if version > FORMAT_VERSION:
         raise StyleFileError(
             f"it was saved by a later version of Style Aligned ({metadata.get('pack_version')}); update this one "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -26,7 +28,17 @@ torch.set_num_threads(1)
 COMFYUI = start_host("--cpu")
 load_pack()
 
+from comfyui_version import __version__ as COMFYUI_VERSION  # noqa: E402
+
 
 @pytest.fixture(scope="session")
 def comfyui_path() -> Path:
     return COMFYUI
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _versions(record_testsuite_property: Callable[[str, object], None]) -> None:
+    """On what the tests ran, for the table of `dev.py matrix`."""
+    versions = {"comfyui": COMFYUI_VERSION, "python": platform.python_version(), "torch": torch.__version__}
+    for name, version in versions.items():
+        record_testsuite_property(name, version)

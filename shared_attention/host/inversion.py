@@ -26,6 +26,9 @@ Conditioning = list[list[Any]]
 Preview = Callable[[int, Tensor, Tensor, int], None]
 """The host's sampling callback: (step, denoised, latent, steps)."""
 
+STEP_CACHES = ("easycache", "lazycache")
+"""The keys of the host's EasyCache and LazyCache, which fail where noise levels do not fall."""
+
 
 def invert(
     model: Any,
@@ -39,17 +42,16 @@ def invert(
 ) -> Trajectory:
     """The trajectory of the image in the host's LATENT. Without `negative` the guidance is away from zeros.
 
+    What holds a reference in row 0 is left out, since row 0 is the image itself, and so are caches that skip steps.
     Raises ValueError before sampling starts where the image or the model cannot be inverted.
     """
-    if steps < 1:
-        raise ValueError(f"The inversion needs at least one step; steps is {steps}.")
     _require_invertible(model)
     samples = one_image(model, latent)
     sigmas = rising_sigmas(model, steps)
     space = latent_space(model)
     sampler = Inversion(space)
     comfy.sample.sample_custom(
-        detach(model, REFERENCE_ROW),  # row 0 is the image itself, whatever was attached for a later run
+        detach(model, REFERENCE_ROW, *STEP_CACHES),
         torch.zeros_like(samples),
         cfg,
         sampler,

@@ -46,8 +46,16 @@ def _path(name: str) -> Path | None:
         return None
     folders = folder_paths.get_folder_paths(FOLDER)
     candidates = (os.path.join(folder, name) for folder in folders)
-    inside = (path for path in candidates if any(folder_paths.is_within_directory(folder, path) for folder in folders))
+    inside = (path for path in candidates if any(_is_inside(folder, path) for folder in folders))
     return next((Path(path) for path in inside if os.path.isfile(path)), None)
+
+
+def _is_inside(folder: str, path: str) -> bool:
+    """Whether `path` leads into `folder`, links followed; ComfyUI's own check is younger than 0.24."""
+    try:
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    except ValueError:  # a null character in the name
+        return False
 
 
 def load(name: str) -> Style:
@@ -55,10 +63,11 @@ def load(name: str) -> Style:
     path = find(name)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise StyleFileError("it is too large for a style")
+            raise StyleFileError(f"it is larger than {MAX_BYTES / 1e6:.0f} MB; give a file that Save Style wrote")
         return decode(path.read_bytes())
     except OSError as error:
-        raise StyleFileError(f"The style {name!r} cannot be read: {error.strerror}.") from error
+        reason = f"{error.strerror}. See to it that ComfyUI may read the file."
+        raise StyleFileError(f"The style {name!r} cannot be read: {reason}") from error
     except StyleFileError as error:
         raise StyleFileError(f"The style {name!r} cannot be used: {error}.") from error
 
@@ -67,8 +76,11 @@ def save(style: Style, filename_prefix: str) -> Path:
     """Write a new file; its path relative to the output's style_references folder."""
     folder = os.path.join(folder_paths.get_output_directory(), FOLDER)
     prefix = clean_prefix(filename_prefix)
-    if not folder_paths.is_within_directory(folder, os.path.join(folder, prefix)):
-        raise ValueError(f"filename_prefix {filename_prefix!r} leads out of the folder for styles, through a link.")
+    if not _is_inside(folder, os.path.join(folder, prefix)):
+        raise ValueError(
+            f"filename_prefix {filename_prefix!r} leads out of the folder for styles, through a link. Give a name in a "
+            "folder that is none."
+        )
     height, width = style.reference.shape[-2:]
     place, stem, counter, _, _ = folder_paths.get_save_image_path(prefix, folder, width, height)
     path = write_new(Path(place), stem, SUFFIX, encode(style), counter)

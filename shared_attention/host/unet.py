@@ -196,6 +196,9 @@ def attend_in_rows(
     # Another node's replacement may count rows or keep the attention map: it gets the whole call, with own keys only.
     query, key, value = (rows.join(*pair) for pair in zip(reference, aligned, strict=True))
     own = previous(query, key, value, options)
+    if own.shape != query.shape:
+        # It gives the values for the answers, and another node has merged the queries: there is nothing to add to.
+        return previous(*projections, options)
     targets_out = share_beside(rows.targets(own), aligned, reference, settings, attend)
     return rows.join(rows.references(own), targets_out)
 

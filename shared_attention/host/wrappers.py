@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from comfy.patcher_extension import WrappersMP
-
 
 def attach(model: Any, key: str, wrappers: Mapping[str, Callable[..., Any]], what: str) -> Any:
     """A clone of the host's `model` with `wrappers` (by the host's kind of wrapper) in the place of any under `key`."""
@@ -19,9 +17,10 @@ def attach(model: Any, key: str, wrappers: Mapping[str, Callable[..., Any]], wha
     return clone
 
 
-def detach(model: Any, key: str) -> Any:
-    """A clone of the host's `model` without the wrappers under `key`."""
+def detach(model: Any, *keys: str) -> Any:
+    """A clone of the host's `model` without the wrappers under `keys`."""
     clone = model.clone()
-    for kind in (WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE, WrappersMP.APPLY_MODEL):
-        clone.remove_wrappers_with_key(kind, key)
+    for kind in clone.wrappers:
+        for key in keys:
+            clone.remove_wrappers_with_key(kind, key)
     return clone

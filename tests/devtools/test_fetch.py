@@ -12,7 +12,16 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from devtools import fetch
-from devtools.fetch import DEFAULT_RELEASE, RELEASES, Environment, Setup, extract, index_settings, python_in
+from devtools.fetch import (
+    DEFAULT_RELEASE,
+    RELEASES,
+    REQUIREMENTS,
+    Environment,
+    Setup,
+    extract,
+    index_settings,
+    python_in,
+)
 from devtools.steps import HostError
 
 FAKE_SETUP = Path(__file__).with_name("fake_setup.py")
@@ -150,11 +159,23 @@ def test_pips_indexes_are_handed_to_uv(tmp_path: Path, monkeypatch: pytest.Monke
     assert "UV_DEFAULT_INDEX" not in index_settings(tmp_path)
 
 
+def own_packages() -> set[str]:
+    """What the pack's own tests and programs need beside ComfyUI's requirements."""
+    files = (REQUIREMENTS / name for name in ("development.txt", "evaluation.txt"))
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return {re.split("[>=]", line)[0] for line in lines if line and not line.startswith("#")}
+
+
+def test_the_newest_release_is_the_default() -> None:
+    assert max(RELEASES, key=lambda version: [int(part) for part in version.split(".")]) == DEFAULT_RELEASE
+
+
 @pytest.mark.parametrize("release", RELEASES.values(), ids=lambda release: release.comfyui)
 def test_every_release_is_pinned_to_the_last_version_and_byte(release: fetch.Release) -> None:
     assert re.fullmatch(r"[0-9a-f]{64}", release.sha256)
     lines = release.requirements.read_text(encoding="utf-8").splitlines()
     wanted = [line for line in lines if line and not line.startswith("#")]
     assert len(wanted) > 50
+    assert own_packages() <= {line.split("==")[0] for line in wanted}
     assert [line for line in wanted if not re.match(r"[\w.-]+==[\w.+]+( ;|$)", line)] == []
     assert "://" not in "\n".join(lines)

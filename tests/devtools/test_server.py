@@ -56,6 +56,15 @@ def test_the_pack_is_linked_and_everything_goes_away(comfyui: Path) -> None:
     assert (ROOT / "toy" / "__init__.py").is_file()
 
 
+def test_another_pack_or_none(comfyui: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    with Server(comfyui, pack=other, cpu=True) as server:
+        assert (server.base / "custom_nodes" / PACK_NAME).resolve() == other
+    with Server(comfyui, pack=None, with_toy=False, cpu=True) as server:
+        assert not list((server.base / "custom_nodes").iterdir())
+
+
 def test_everything_goes_away_after_an_error(comfyui: Path) -> None:
     server = start(comfyui)
     with pytest.raises(KeyboardInterrupt), server:
@@ -69,6 +78,10 @@ def test_a_given_folder_is_kept_and_used_again(comfyui: Path, tmp_path: Path) ->
     for _ in range(2):
         with start(comfyui, base) as server:
             (server.output / "picture.png").touch()
+            arguments = server.get("/system_stats")["argv"]
+            database = Path(arguments[arguments.index("--database-url") + 1].removeprefix("sqlite:///"))
+            assert not database.exists()  # that of another release is none of this one's
+            database.touch()
         assert (base / "output" / "picture.png").exists()
         assert not list((base / "custom_nodes").iterdir())
 

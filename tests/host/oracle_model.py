@@ -55,8 +55,9 @@ class OracleModel:
                 module.forward = self._group_norm_of(module)
 
     def _attention_of(self, layer: Any) -> Any:
-        def forward(x: Tensor, context: Any = None, value: Any = None, **_: Any) -> Tensor:
-            projected = layer.to_q(x), layer.to_k(x), layer.to_v(x)
+        def forward(x: Tensor, context: Tensor | None = None, value: Tensor | None = None, **_: Any) -> Tensor:
+            context = x if context is None else context  # other nodes may merge tokens of the queries alone
+            projected = layer.to_q(x), layer.to_k(context), layer.to_v(context if value is None else value)
             return layer.to_out(shared_attention(*projected, layer.heads, self.layout, **self.options))
 
         return forward

@@ -149,6 +149,21 @@ def test_token_merging(model):
     assert relative_error(both[1:], alone[1:]) > 1e-2
 
 
+def test_perturbed_attention_on_merged_tokens(model):
+    """It answers with the values, more than there are queries: there is nothing to add the reference to."""
+
+    def both(patcher):
+        torch.manual_seed(0)
+        merged = token_merging.TomePatchModel.execute(patcher, 0.5).result[0]
+        replaced = merged.clone()
+        replaced.set_model_attn1_replace(lambda query, key, value, options: value, "input", 1)
+        return replaced
+
+    initial = noise(3, 16, 16)
+    together = sample(both(shared(model)), steps=1, initial=initial)
+    assert relative_error(together[0], sample(both(model), steps=1, initial=initial)[0]) < 1e-5
+
+
 def test_free_u(model):
     def freed(patcher):
         return free_u.FreeU_V2.execute(patcher, 1.3, 1.4, 0.9, 0.2).result[0]

@@ -16,12 +16,12 @@ import pytest
 import torch
 from inversion_oracles import alphas_of, ddim_inversion, flow_inversion, noise_from_v, scaled_linear_alphas
 from oracles import relative_error
+from releases import since
 from sampling import noise, sample, shared
 from style_aligned.nodes.invert import StyleAlignedInvert
 from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
 from style_aligned.shared_attention.trajectory import LatentSpace, Trajectory
-from test_models import tiny_sd3, tiny_svd
-from tiny_models import conditioning, randomise, tiny_model
+from tiny_models import conditioning, randomise, tiny_model, tiny_sd3, tiny_svd
 from torch import Tensor
 
 Model = comfy.model_patcher.ModelPatcher
@@ -307,7 +307,11 @@ def test_what_is_no_single_image_is_refused(latent: Any, message: str):
         (tiny_svd, "SVD_img2vid"),
         (lambda: with_latent_format(comfy.latent_formats.Wan21()), "BaseModel"),
         (lambda: with_sampling(comfy.model_sampling.IMG_TO_IMG), "BaseModel"),
-        (lambda: with_sampling(comfy.model_sampling.V_PREDICTION_DDPM), "BaseModel"),
+        pytest.param(
+            lambda: with_sampling(comfy.model_sampling.V_PREDICTION_DDPM),
+            "BaseModel",
+            marks=since("0.24.0", "CogVideoX"),
+        ),
     ],
     ids=["video UNet", "video latents", "image to image", "CogVideoX"],
 )
@@ -316,8 +320,18 @@ def test_models_that_cannot_be_inverted_are_refused_by_name(build: Callable[[], 
         inverted(build())
 
 
+@pytest.mark.parametrize("node", ["EasyCacheNode", "LazyCacheNode"])
+def test_the_hosts_caches_skip_no_step(node: str):
+    """They expect noise levels to fall."""
+    from comfy_extras import nodes_easycache
+
+    model = tiny_model("sd15")
+    cached = getattr(nodes_easycache, node).execute(model, 3.0, 0.1, 0.95, False).result[0]
+    assert torch.equal(inverted(cached, steps=8).latents, inverted(model, steps=8).latents)
+
+
 def test_no_steps():
-    with pytest.raises(ValueError, match="at least one step; steps is 0"):
+    with pytest.raises(ValueError, match="steps is 0; give a number from 1"):
         inverted(tiny_model("sd15"), steps=0)
 
 

@@ -2,54 +2,10 @@
 
 from __future__ import annotations
 
-import comfy.model_patcher
-import comfy.supported_models
 import pytest
-import torch
 from sampling import shared
 from style_aligned.nodes.share_attention import StyleAlignedShareAttention
-from tiny_models import COMMON_UNET, tiny_model
-
-CPU = torch.device("cpu")
-
-
-def patcher(config) -> comfy.model_patcher.ModelPatcher:
-    config.set_inference_dtype(torch.float32, None)
-    return comfy.model_patcher.CoreModelPatcher(config.get_model({}, "", CPU), CPU, CPU)
-
-
-def tiny_sd3():
-    context = {"target": "torch.nn.Linear", "params": {"in_features": 32, "out_features": 128}}
-    return patcher(
-        comfy.supported_models.SD3(
-            {
-                "in_channels": 16,
-                "patch_size": 2,
-                "depth": 2,
-                "input_size": None,
-                "adm_in_channels": 64,
-                "context_embedder_config": context,
-                "num_patches": 256,
-                "pos_embed_max_size": 16,
-                "pos_embed_scaling_factor": None,
-            }
-        )
-    )
-
-
-def tiny_svd():
-    temporal = {
-        "use_temporal_attention": True,
-        "use_temporal_resblock": True,
-        "extra_ff_mix_layer": True,
-        "use_spatial_context": True,
-        "merge_strategy": "learned_with_images",
-        "merge_factor": 0.0,
-        "video_kernel_size": [3, 1, 1],
-        "num_head_channels": 16,
-        "num_heads": -1,
-    }
-    return patcher(comfy.supported_models.SVD_img2vid({**COMMON_UNET, **temporal}))
+from tiny_models import tiny_model, tiny_sd3, tiny_svd
 
 
 @pytest.mark.parametrize(("build", "name"), [(tiny_sd3, "SD3"), (tiny_svd, "SVD_img2vid")])

@@ -306,7 +306,7 @@ def test_a_nested_latent_is_refused(model):
 
 
 def test_an_offset_needs_a_trajectory(model):
-    with pytest.raises(ValueError, match="offset needs a trajectory"):
+    with pytest.raises(ValueError, match=r"offset is 5 and needs a trajectory.*set offset to 0"):
         with_reference(model, offset=5)
 
 

@@ -60,12 +60,51 @@ def tiny_model(
 ) -> comfy.model_patcher.ModelPatcher:
     """A model of `family` with random weights, wrapped in the host's model patcher."""
     config_class, differences = FAMILIES[family]
-    config = config_class({**COMMON_UNET, **differences, **unet})
+    patcher = _unfilled(config_class({**COMMON_UNET, **differences, **unet}), dtype)
+    randomise(patcher.model, seed)
+    patcher.model.eval()
+    return patcher
+
+
+def tiny_sd3() -> comfy.model_patcher.ModelPatcher:
+    """A transformer of the flow kind; its weights are as they were in memory."""
+    context = {"target": "torch.nn.Linear", "params": {"in_features": 32, "out_features": 128}}
+    return _unfilled(
+        comfy.supported_models.SD3(
+            {
+                "in_channels": 16,
+                "patch_size": 2,
+                "depth": 2,
+                "input_size": None,
+                "adm_in_channels": 64,
+                "context_embedder_config": context,
+                "num_patches": 256,
+                "pos_embed_max_size": 16,
+                "pos_embed_scaling_factor": None,
+            }
+        )
+    )
+
+
+def tiny_svd() -> comfy.model_patcher.ModelPatcher:
+    """A video model: a UNet with temporal layers; its weights are as they were in memory."""
+    temporal = {
+        "use_temporal_attention": True,
+        "use_temporal_resblock": True,
+        "extra_ff_mix_layer": True,
+        "use_spatial_context": True,
+        "merge_strategy": "learned_with_images",
+        "merge_factor": 0.0,
+        "video_kernel_size": [3, 1, 1],
+        "num_head_channels": 16,
+        "num_heads": -1,
+    }
+    return _unfilled(comfy.supported_models.SVD_img2vid({**COMMON_UNET, **temporal}))
+
+
+def _unfilled(config: Any, dtype: torch.dtype = torch.float32) -> comfy.model_patcher.ModelPatcher:
     config.set_inference_dtype(dtype, None)
-    model = config.get_model({}, "", CPU)
-    randomise(model, seed)
-    model.eval()
-    return comfy.model_patcher.CoreModelPatcher(model, CPU, CPU)
+    return comfy.model_patcher.CoreModelPatcher(config.get_model({}, "", CPU), CPU, CPU)
 
 
 def smooth_model() -> comfy.model_patcher.ModelPatcher:

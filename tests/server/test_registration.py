@@ -10,21 +10,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from devtools.server import PACK_NAME, TOY_NAME
+from schemas import inputs, pack_nodes
+
+from devtools.server import TOY_NAME
 
 SNAPSHOT = Path(__file__).with_name("node_schemas.json")
 CONTRACT = ("category", "display_name", "input", "output", "output_name", "output_is_list", "output_node")
-
-
-def pack_nodes(object_info: dict[str, Any]) -> dict[str, Any]:
-    module = f"custom_nodes.{PACK_NAME}"
-    return {name: schema for name, schema in object_info.items() if schema["python_module"] == module}
-
-
-def inputs(schema: dict[str, Any]) -> dict[str, list[Any]]:
-    """Those of a graph; the hidden ones are the server's own."""
-    sections = (schema["input"].get(section, {}) for section in ("required", "optional"))
-    return {name: spec for section in sections for name, spec in section.items()}
 
 
 def without_prose(value: Any) -> Any:

@@ -1,0 +1,114 @@
+"""The tests on every pinned ComfyUI, and a table of how they went.
+
+Each run is `dev.py test --host VERSION`: all tests on the newest release and, on the older ones, those that touch the
+host: in pytest's process and on a server. Paths among the arguments take the place of both; `dev.py matrix tests` runs
+all tests everywhere. The table is made of what each run itself reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from xml.etree import ElementTree
+
+from devtools.fetch import DEFAULT_RELEASE, RELEASES, ROOT
+
+ON_OLDER_HOSTS = ("tests/host", "tests/server")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the tests of one release ended, and on what they say they ran."""
+
+    release: str
+    tests: str
+    status: int
+    seconds: float
+    versions: dict[str, str]
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    @property
+    def good(self) -> bool:
+        """Whether the tests passed, on the release that was asked for."""
+        return self.status == 0 and self.versions.get("comfyui") == self.release
+
+
+def main(arguments: Sequence[str], releases: Sequence[str] = tuple(RELEASES)) -> int:
+    parser = argparse.ArgumentParser(prog="dev.py matrix", allow_abbrev=False)
+    parser.add_argument("--jobs", type=int, choices=range(1, len(RELEASES) + 1), default=1)
+    chosen, for_pytest = parser.parse_known_args(arguments)
+    with ThreadPoolExecutor(chosen.jobs) as pool:
+        outcomes = list(pool.map(partial(run_tests, arguments=for_pytest, labelled=chosen.jobs > 1), releases))
+    print(f"\n{table(outcomes)}")
+    return 0 if all(each.good for each in outcomes) else 1
+
+
+def run_tests(release: str, arguments: Sequence[str], labelled: bool) -> Outcome:
+    """Run the tests of one release; what they print comes `labelled` where others print at the same time."""
+    tests = tests_on(release, arguments)
+    shown = " ".join(tests or named_tests(arguments)) or "all"
+    print(f"\n=== ComfyUI {release}: {shown}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, str(ROOT / "dev.py"), "test", "--host", release, f"--junitxml={report}"]
+        started = time.monotonic()
+        status = _run([*command, *arguments, *tests], f"{release} | " if labelled else None)
+        return outcome(report, release, shown, status, time.monotonic() - started)
+
+
+def _run(command: Sequence[str], label: str | None) -> int:
+    if label is None:
+        return subprocess.run(command, cwd=ROOT, check=False).returncode
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
+    with subprocess.Popen(command, cwd=ROOT, **pipe) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(label + line, end="", flush=True)
+    return process.returncode
+
+
+def tests_on(release: str, arguments: Sequence[str]) -> tuple[str, ...]:
+    """The paths to add to `arguments` for a release; none means all tests, or those that the arguments name."""
+    return () if release == DEFAULT_RELEASE or named_tests(arguments) else ON_OLDER_HOSTS
+
+
+def named_tests(arguments: Sequence[str]) -> list[str]:
+    """The paths among pytest's arguments, as in tests/unit or tests/unit/test_rows.py::test_one."""
+    return [word for word in arguments if not word.startswith("-") and (ROOT / word.split("::")[0]).exists()]
+
+
+def outcome(report: Path, release: str, tests: str, status: int, seconds: float) -> Outcome:
+    """What pytest's JUnit file says; a run that ended before there was one has no numbers."""
+    if not report.exists():
+        return Outcome(release, tests, status, seconds, {})
+    suite = ElementTree.parse(report).find("testsuite")
+    assert suite is not None
+    counts = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
+    failed = counts["failures"] + counts["errors"]
+    passed = counts["tests"] - failed - counts["skipped"]
+    versions = {each.get("name", ""): each.get("value", "") for each in suite.findall("properties/property")}
+    return Outcome(release, tests, status, seconds, versions, passed, failed, counts["skipped"])
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """A Markdown table, a row a release."""
+    columns = ("ComfyUI", "Python", "torch", "tests", "passed", "failed", "skipped", "time", "")
+    rows = [columns, ("---",) * len(columns), *map(_cells, outcomes)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cells(each: Outcome) -> tuple[str, ...]:
+    minutes, seconds = divmod(round(each.seconds), 60)
+    versions = (each.versions.get(name, "-") for name in ("python", "torch"))
+    counts = (str(count) for count in (each.passed, each.failed, each.skipped))
+    return each.release, *versions, each.tests, *counts, f"{minutes}:{seconds:02}", "ok" if each.good else "FAILED"
