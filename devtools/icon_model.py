@@ -1,0 +1,46 @@
+"""The small icon model as the host's loader returns it, and sharing put on it by the pack's own node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from devtools.server import TOY_CHECKPOINT
+
+SHARING_DEFAULTS = {
+    "scale": 1.0, "shift": 0.0, "share_group_norm": False, "adain_queries": True, "adain_keys": True,
+    "adain_values": False, "start_percent": 0.0, "end_percent": 1.0, "blocks": "",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Loaded:
+    model: Any
+    clip: Any
+    vae: Any
+
+    def encode(self, text: str) -> Any:
+        """CONDITIONING of one prompt."""
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+
+
+def load_icon_model() -> Loaded:
+    """In a host that is already started, whose progress bars it silences."""
+    import comfy.utils
+    from comfy.sd import load_checkpoint_guess_config
+
+    from toy.model import register
+
+    register()
+    comfy.utils.set_progress_bar_enabled(False)
+    return Loaded(*load_checkpoint_guess_config(str(TOY_CHECKPOINT))[:3])
+
+
+def shared(model: Any, sharing: Mapping[str, Any] | None) -> Any:
+    """The model with Share Attention, whose defaults `sharing` overrides; as it is where that is None."""
+    from style_aligned.nodes.share_attention import StyleAlignedShareAttention
+
+    if sharing is None:
+        return model
+    return StyleAlignedShareAttention.execute(model, **{**SHARING_DEFAULTS, **sharing}).result[0]

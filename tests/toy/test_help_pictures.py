@@ -1,0 +1,49 @@
+"""The help pages' pictures, drawn in a few steps: the same each time, with a reference that no setting changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from devtools import help_pictures, help_plans
+from devtools.help_pictures import Artist, style_folder
+
+BY_NAME = {picture.name: picture for picture in help_plans.pictures()}
+
+
+@pytest.fixture
+def draw(icon_model, monkeypatch: pytest.MonkeyPatch):
+    """Draws the rows of a picture: one list of pictures, as arrays, for each."""
+    monkeypatch.setattr(help_pictures, "STEPS", 2)
+
+    def rows(name: str) -> list[list[np.ndarray]]:
+        artist = Artist(icon_model)
+        with torch.inference_mode(), style_folder():
+            return [[np.asarray(icon) for icon in artist.draw(plan)] for plan in BY_NAME[name].rows.values()]
+
+    return rows
+
+
+def test_names_are_unique() -> None:
+    assert len(BY_NAME) == len(help_plans.pictures())
+
+
+@pytest.mark.parametrize("name", ["shift", "start_from", "inversion_cfg"])
+def test_a_setting_changes_the_targets_and_not_the_reference(draw, name: str) -> None:
+    first, *others = rows = draw(name)
+    assert {len(row) for row in rows} == {len(BY_NAME[name].columns)}
+    for row in others:
+        assert np.array_equal(row[0], first[0])
+        assert all(not np.array_equal(*pair) for pair in zip(row[1:], first[1:], strict=True))
+
+
+def test_a_kept_style_comes_from_its_file(draw) -> None:
+    saved, continued, alone = draw("kept_style")
+    assert np.array_equal(continued[0], saved[0])
+    assert not np.array_equal(alone[0], saved[0])
+    assert len(continued) == len(alone) == 4
+
+
+def test_drawing_twice_gives_the_same(draw) -> None:
+    assert np.array_equal(draw("share_attention"), draw("share_attention"))
