@@ -1,0 +1,44 @@
+"""Every shipped workflow run in the browser: progress and previews on the way, its pictures at the end."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+from test_templates import NAMES
+from workbench import FOR_ICONS, STEPS
+
+from devtools.thumbnails import PICTURE_SIZE
+
+SAVED = re.compile(r"style_references/\S+\.safetensors")
+LONG_NODES = ("StyleAlignedInvert", "KSampler")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_draws_its_pictures(bench, name: str):
+    bench.open_template(name)
+    bench.set_values(FOR_ICONS)
+    assert bench.run()["kind"] == "execution_success"
+    for node_id in (node_id for kind in LONG_NODES for node_id in bench.nodes(kind)):
+        assert bench.steps_seen(node_id) & {*range(1, STEPS + 1)}
+        assert bench.previews_seen(node_id)
+        expect(bench.node(node_id).locator("img").first).to_be_visible()
+    [saving] = bench.nodes("SaveImage")
+    pictures = [
+        said["detail"]["output"]["images"] for said in bench.heard("executed") if said["detail"]["node"] == str(saving)
+    ]
+    assert [len(saved) for saved in pictures] == [rows(bench.prompt())]
+    shown = bench.node(saving).locator("img")
+    expect(shown.first).to_have_js_property("naturalWidth", PICTURE_SIZE)
+    for node_id in bench.nodes("StyleAlignedSaveStyle"):
+        expect(bench.node(node_id).locator("input").last).to_have_value(SAVED)
+    assert not bench.overlaps()
+    bench.shot(f"drawn-{name}")
+
+
+def rows(prompt: dict[str, Any]) -> int:
+    """How many pictures a set has: one a line, and the reference where its encoding is given."""
+    [prompts] = [node["inputs"] for node in prompt.values() if node["class_type"] == "StyleAlignedPrompts"]
+    return len(prompts["prompts"].splitlines()) + ("reference" in prompts)

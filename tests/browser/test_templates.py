@@ -1,0 +1,53 @@
+"""Every shipped workflow: found among the templates, opened, saved and opened again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from devtools.client import Client
+from devtools.thumbnails import THUMBNAIL_SIZE, WORKFLOWS
+from devtools.workflow import Graph, to_prompt
+
+NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+WRITTEN = ("id", "type", "title", "pos", "mode", "widgets_values", "properties", "color", "bgcolor")
+
+
+def shipped(name: str) -> Graph:
+    return dict(json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def as_written(graph: Graph) -> dict[str, Any]:
+    """What a workflow's author wrote, less the links: a browser counts an input's place among all of the node's."""
+    nodes = [{key: node[key] for key in WRITTEN if key in node} for node in graph["nodes"]]
+    return {"nodes": sorted(nodes, key=lambda node: node["id"]), "groups": graph["groups"]}
+
+
+def test_all_are_listed_with_their_thumbnails(bench):
+    dialog = bench.templates()
+    cards = dialog.locator("[data-testid^=template-workflow-]")
+    expect(cards).to_have_count(len(NAMES))
+    for name in NAMES:
+        picture = dialog.get_by_test_id(f"template-workflow-{name}").locator("img").first
+        picture.scroll_into_view_if_needed()
+        expect(picture).to_have_js_property("naturalWidth", THUMBNAIL_SIZE)
+    bench.shot("templates")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_opens_as_it_was_written(bench, server: Client, name: str):
+    bench.open_template(name)
+    expect(bench.overlay()).to_have_count(0)
+    graph = bench.graph()
+    assert as_written(graph) == as_written(shipped(name))
+    assert without_titles(bench.prompt()) == without_titles(to_prompt(shipped(name), server.object_info()))
+    bench.reload_graph()
+    assert as_written(bench.graph()) == as_written(graph)
+    assert bench.graph()["nodes"] == graph["nodes"]
+
+
+def without_titles(prompt: dict[str, Any]) -> dict[str, Any]:
+    return {node_id: {**node, "_meta": None} for node_id, node in prompt.items()}
