@@ -1,0 +1,221 @@
+"""Random graphs: mostly such as a user would build, some with mistakes in them, some with trouble on the way.
+
+A run depends on its seed and number alone, so each can be drawn again without those before it.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from devtools.client import Prompt
+from devtools.fuzz.values import GUIDANCE, HOST_PATCHES, sharing_settings
+from devtools.workflow import ObjectInfo
+
+FAMILIES = ["sd15", "sd15", "sd15", "sdxl", "sd2", "sd15_inpainting", "sdxl_refiner"]
+SIZES = [(8, 8), (8, 8), (8, 8), (8, 12), (7, 11), (16, 16)]
+SHARE, REFERENCE, INVERT, PROMPTS = (
+    "StyleAlignedShareAttention",
+    "StyleAlignedReferenceLatent",
+    "StyleAlignedInvert",
+    "StyleAlignedPrompts",
+)
+SAVE, LOAD = "StyleAlignedSaveStyle", "StyleAlignedLoadStyle"
+OURS = [SHARE, REFERENCE, INVERT, PROMPTS, SAVE, LOAD]
+TEST = "StyleAlignedTest"
+STYLES = "fuzz"
+"""The folder of the styles that are saved before the first run, one of each family."""
+
+
+@dataclass
+class Run:
+    """A graph, and what was done to it. `nodes` are its nodes by what they are for."""
+
+    number: int
+    prompt: Prompt
+    family: str
+    nodes: dict[str, str] = field(default_factory=dict)
+    mistakes: list[str] = field(default_factory=list)
+    must_refuse: bool = False
+    trouble: str = ""
+    is_denoised: bool = False
+    """Whether the samples are the sampler's last prediction, which the host scales forth and back."""
+
+
+class Builder:
+    """Adds nodes to a prompt."""
+
+    def __init__(self, rng: random.Random, object_info: ObjectInfo) -> None:
+        self.rng = rng
+        self.prompt: Prompt = {}
+        settings = object_info["KSampler"]["input"]["required"]
+        self.samplers = [name for name in settings["sampler_name"][0] if name != "dpm_adaptive"]  # thousands of steps
+        self.schedulers = settings["scheduler"][0]
+        self.patches = [name for name in HOST_PATCHES if name in object_info]  # older hosts lack some
+
+    def add(self, node: str, /, **inputs: Any) -> str:
+        """A new node's id."""
+        node_id = f"{len(self.prompt) + 1}"
+        self.prompt[node_id] = {"class_type": node, "inputs": inputs}
+        return node_id
+
+
+def style_name(family: str) -> str:
+    return f"{STYLES}/{family}_00001_.safetensors"
+
+
+def random_run(seed: int, number: int, object_info: ObjectInfo) -> Run:
+    """Run `number` of the program with `seed`, before mistakes are made in it."""
+    rng = random.Random(f"{seed}/{number}")
+    builder = Builder(rng, object_info)
+    run = Run(number, builder.prompt, rng.choice(FAMILIES))
+    images = rng.choice([1, 2, 2, 3, 3, 4])
+    size = rng.choice(SIZES)
+    run.nodes["model"] = builder.add(f"{TEST}Model", family=run.family)
+    positive = _positive(builder, run, images)
+    negative = [builder.add(f"{TEST}Conditioning", rows=1, tokens=rng.choice([8, 8, 24]), seed=rng.randrange(99)), 0]
+    model, latent = _model_and_latent(builder, run, positive, images, size)
+    samples = rng.choice([_ksampler, _ksampler, _custom_sampler])(builder, model, positive, negative, latent)
+    run.is_denoised = samples[1] == 1
+    run.nodes["result"] = builder.add(f"{TEST}Result", latent=samples)
+    if REFERENCE in run.nodes:
+        builder.prompt[run.nodes["result"]]["inputs"]["reference"] = [run.nodes["reference picture"], 0]
+    if rng.random() < 0.1:
+        _save(builder, run, positive, size)
+    return run
+
+
+def _positive(builder: Builder, run: Run, images: int) -> list[Any]:
+    """The link to a conditioning: from Prompts, with or without a saved style's first row, or from elsewhere."""
+    rng = builder.rng
+    if rng.random() < 0.2:
+        tokens, seed = rng.choice([8, 16]), rng.randrange(99)
+        return [builder.add(f"{TEST}Conditioning", rows=rng.choice([1, images]), tokens=tokens, seed=seed), 0]
+    run.nodes["clip"] = builder.add(f"{TEST}Clip", missing=False)
+    inputs = {"clip": [run.nodes["clip"], 0], "style": rng.choice(["", "clay", "{prompt}, clay", "泥 🎨 (x:1.2)"])}
+    lines = max(images + rng.choice([0, 0, 0, 0, 1, -1]), 1)
+    if rng.random() < 0.15:
+        run.nodes["conditioning of a style"] = builder.add(LOAD, name=style_name(run.family))
+        inputs["reference"] = [run.nodes["conditioning of a style"], 2]
+        lines = max(lines - 1, 1)
+    texts = [rng.choice(["a cat", "a dog", "\ta house  ", "o" * 60, "ein Füllhorn"]) for _ in range(lines)]
+    run.nodes[PROMPTS] = builder.add(PROMPTS, prompts="\n".join(texts), **inputs)
+    return [run.nodes[PROMPTS], 0]
+
+
+def _model_and_latent(
+    builder: Builder, run: Run, positive: list[Any], images: int, size: tuple[int, int]
+) -> tuple[list[Any], list[Any]]:
+    """The links to the patched model, its nodes in any order, and to the latent to sample."""
+    rng, (height, width) = builder.rng, size
+    batch = images if rng.random() < 0.7 or PROMPTS not in run.nodes else [run.nodes[PROMPTS], 1]
+    model = [run.nodes["model"], 0]
+    latent = [builder.add("EmptyLatentImage", width=8 * width, height=8 * height, batch_size=batch), 0]
+    steps = [SHARE] * rng.choice([0, 1, 1, 1, 1, 1, 2]) + [REFERENCE] * (rng.random() < 0.4)
+    steps += rng.choices(builder.patches, k=rng.choice([0, 0, 1, 1, 2]))
+    if rng.random() < 0.15:
+        steps.append("trouble")
+    rng.shuffle(steps)
+    for step in steps:
+        if step == SHARE:
+            node = builder.add(SHARE, model=model, **sharing_settings(rng))
+        elif step == REFERENCE:
+            node = _reference(builder, run, model, positive, max(images - 1, 1), size)
+            latent = [node, 1]
+        elif step == "trouble":
+            node = _trouble(builder, run, model)
+        else:
+            node = builder.add(step, model=model, **HOST_PATCHES[step](rng))
+        run.nodes[step] = node
+        model = [node, 0]
+    return model, latent
+
+
+def _reference(
+    builder: Builder, run: Run, model: list[Any], positive: list[Any], targets: int, size: tuple[int, int]
+) -> str:
+    rng = builder.rng
+    picture = _picture(builder, run, size)
+    inputs: dict[str, Any] = {}
+    if rng.random() < 0.4:
+        steps, cfg = rng.choice([1, 2, 3, 5]), rng.choice([1.0, 2.0, 2.0])
+        run.nodes[INVERT] = builder.add(INVERT, model=model, positive=positive, latent=picture, steps=steps, cfg=cfg)
+        inputs = {"trajectory": [run.nodes[INVERT], 0], "offset": rng.choice([0, 0, 1, 3, 1000])}
+    if PROMPTS in run.nodes and rng.random() < 0.1:
+        inputs["targets"] = [run.nodes[PROMPTS], 2]
+    inputs = {"targets": targets, "start_from": rng.choice(["noise", "noise", "reference"]), **inputs}
+    return builder.add(REFERENCE, model=model, reference=picture, **inputs)
+
+
+def _picture(builder: Builder, run: Run, size: tuple[int, int]) -> list[Any]:
+    """The link to a reference picture's latent."""
+    height, width = size
+    seed = builder.rng.randrange(99)
+    node = builder.add(f"{TEST}Latent", kind="picture", images=1, height=height, width=width, seed=seed)
+    run.nodes["reference picture"] = node
+    return [node, 0]
+
+
+def _trouble(builder: Builder, run: Run, model: list[Any]) -> str:
+    rng = builder.rng
+    kind = rng.choice(["out of memory", "error", "interrupt"])
+    places = ["sampling", "prediction", "guidance", "model call", "cross-attention", "self-attention", "callback"]
+    place, count = rng.choice(places), rng.choice([1, 1, 2, 3, 7])
+    run.trouble = f"{kind} in {place}"
+    return builder.add(f"{TEST}Trouble", model=model, kind=kind, place=place, count=count)
+
+
+def _ksampler(builder: Builder, model: list, positive: list, negative: list, latent: list) -> list[Any]:
+    rng = builder.rng
+    node = builder.add(
+        "KSampler",
+        model=model,
+        positive=positive,
+        negative=negative,
+        latent_image=latent,
+        seed=rng.randrange(2**32),
+        steps=rng.choice([1, 2, 2, 3]),
+        cfg=rng.choice(GUIDANCE),
+        sampler_name=rng.choice(builder.samplers),
+        scheduler=rng.choice(builder.schedulers),
+        denoise=rng.choice([1.0, 1.0, 1.0, 0.6, 0.3]),
+    )
+    return [node, 0]
+
+
+def _custom_sampler(builder: Builder, model: list, positive: list, negative: list, latent: list) -> list[Any]:
+    rng = builder.rng
+    cfg = rng.choice(GUIDANCE)
+    pair = {"positive": positive, "negative": negative}
+    dual = {"cond1": positive, "cond2": negative, "negative": negative, "style": "regular"}
+    guider, inputs = rng.choice(
+        [
+            ("CFGGuider", {**pair, "cfg": cfg}),
+            ("BasicGuider", {"conditioning": positive}),
+            ("DualCFGGuider", {**dual, "cfg_conds": cfg, "cfg_cond2_negative": 2.0}),
+            ("PerpNegGuider", {**pair, "empty_conditioning": negative, "cfg": cfg, "neg_scale": 1.0}),
+        ]
+    )
+    schedule = {"scheduler": rng.choice(builder.schedulers), "steps": rng.choice([1, 2, 3]), "denoise": 1.0}
+    sigmas = builder.add("BasicScheduler", model=model, **schedule)
+    node = builder.add(
+        "SamplerCustomAdvanced",
+        noise=[builder.add("RandomNoise", noise_seed=rng.randrange(2**32)), 0],
+        guider=[builder.add(guider, model=model, **inputs), 0],
+        sampler=[builder.add("KSamplerSelect", sampler_name=rng.choice(builder.samplers)), 0],
+        sigmas=[sigmas, 0],
+        latent_image=latent,
+    )
+    return [node, rng.choice([0, 1])]
+
+
+def _save(builder: Builder, run: Run, positive: list[Any], size: tuple[int, int]) -> None:
+    rng = builder.rng
+    picture = [run.nodes["reference picture"], 0] if REFERENCE in run.nodes else _picture(builder, run, size)
+    inputs: dict[str, Any] = {"filename_prefix": rng.choice(["style", "sets/clay", "a b ü", "%year%/x", "con", "x."])}
+    if rng.random() < 0.5:
+        inputs["conditioning"] = positive
+    if INVERT in run.nodes and rng.random() < 0.5:
+        inputs["trajectory"] = [run.nodes[INVERT], 0]
+    run.nodes[SAVE] = builder.add(SAVE, model=[run.nodes["model"], 0], reference=picture, **inputs)

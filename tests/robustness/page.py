@@ -1,0 +1,80 @@
+"""docs/compatibility.md: the words that were measured, and what each of them says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from host_patches import PATCHES
+from verdicts import BESIDE, COLUMNS, COUPLED, EACH_ALONE, EQUATIONS, NO_BATCH, REFERENCE_EXACT, ROW_EXACT, ROWS_EXACT
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
+
+Row = dict[str, str]
+"""A word for each column."""
+
+MEANING = {
+    EQUATIONS: (
+        "the pictures agree with a float64 model that computes the paper's equations densely and carries the same "
+        "patch, *Invert*'s trajectory with such a model's DDIM inversion: to 1e-5 in one model call, 1e-4 in several"
+    ),
+    REFERENCE_EXACT: (
+        "the patch brings self-attention of its own, or changes its tokens, which the paper's equations do not cover; "
+        "the reference is the patch's own picture to 1e-5, and the targets take on its style"
+    ),
+    ROWS_EXACT: (
+        "row 0 is the given reference to the bit, with and without Share Attention, and without it the targets are "
+        "the patch's own pictures"
+    ),
+    ROW_EXACT: (
+        "row 0 is the given reference to the bit; the patch itself looks at the whole batch, so that the reference "
+        "reaches the targets through it"
+    ),
+    BESIDE: "the patch does nothing in an inversion, which is that of the model without it",
+    EACH_ALONE: "every picture of the batch is the one that its prompt gives alone, in a batch of one",
+    NO_BATCH: "ComfyUI itself fails with this patch where a batch has more than one picture",
+    COUPLED: "the patch itself looks at the whole batch, so a picture depends on the others, as it does with any batch",
+}
+
+INTRODUCTION = """\
+# Beside other nodes
+
+What the nodes of this pack do together with ComfyUI's own model patches, measured on tiny models of random weights with
+the nodes in either order. This page is written by the tests, and they fail when it is no longer true:
+
+    UPDATE_SNAPSHOTS=1 python dev.py test tests/robustness/test_compatibility.py
+
+"""
+
+ALWAYS = """\
+In every cell of *Share Attention* these hold besides: the order of the two nodes makes no difference; with sharing out
+of its range the pictures are the patch's own to the bit; all values are finite; the targets differ from those without
+sharing. In those of *Reference Latent* the order makes no difference either.
+
+Two things to know:
+
+- **HyperTile** turns tiles into rows of the batch; in the layers that it tiles there is nothing to share, and the log
+  says so.
+- **Context windows over the batch** leave targets whose window lacks the reference as they are without sharing.
+"""
+
+
+def read() -> dict[str, Row]:
+    """The committed table, by patch."""
+    rows: dict[str, Row] = {}
+    if not PAGE.exists():
+        return rows
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == len(COLUMNS) + 1:
+            rows[cells[0]] = dict(zip(COLUMNS, cells[1:], strict=True))
+    return rows
+
+
+def render(rows: Mapping[str, Row]) -> str:
+    """The page, with the rows in the order of the patches."""
+    lines = ["| " + " | ".join(["", *COLUMNS]) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    lines += ["| " + " | ".join([patch.name, *rows[patch.name].values()]) + " |" for patch in PATCHES]
+    used = {word for row in rows.values() for word in row.values()}
+    legend = [f"- **{word}**: {meaning}." for word, meaning in MEANING.items() if word in used]
+    return INTRODUCTION + "\n".join([*lines, "", *legend, ""]) + "\n" + ALWAYS

@@ -1,0 +1,80 @@
+"""Every node of the pack beside every kind of model patch of the host: the table in docs/compatibility.md is measured.
+
+Twenty minutes on two cores, so only where MEASURE_COMPATIBILITY is set. After an intended change, that and
+UPDATE_SNAPSHOTS=1 python dev.py test tests/robustness/test_compatibility.py
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+import page
+import pytest
+import torch
+from host_patches import PATCHES, HostPatch, Lacking
+from oracles import relative_error
+from sampling import sample, shared
+from tiny_models import tiny_model
+from verdicts import COLUMNS, Broken, share_attention, word
+
+UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
+MEASURED: dict[str, page.Row] = {}
+
+pytestmark = [
+    pytest.mark.usefixtures("_no_gradients"),
+    pytest.mark.skipif(not os.environ.get("MEASURE_COMPATIBILITY"), reason="slow: set MEASURE_COMPATIBILITY=1"),
+]
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.name)
+def test_the_row_is_what_is_measured(patch: HostPatch):
+    try:
+        MEASURED[patch.name] = {name: word(measure, patch) for name, measure in COLUMNS.items()}
+    except Lacking as lacking:
+        pytest.skip(f"this host has no {lacking}")
+    finally:
+        torch._dynamo.reset()
+    if not UPDATE:
+        assert MEASURED[patch.name] == page.read()[patch.name]
+
+
+def test_the_page_is_whole(request: pytest.FixtureRequest):
+    """Its rows are the patches, and its words are those of today."""
+    if UPDATE:
+        page.PAGE.write_text(page.render({**page.read(), **MEASURED}), encoding="utf-8", newline="\n")
+    assert page.render(page.read()) == page.PAGE.read_text(encoding="utf-8")
+
+
+def test_what_breaks_has_no_word():
+    """A patch that switches sharing off behind its back, and one that gives no numbers."""
+
+    def deaf(model):
+        clone = model.clone()
+        clone.model_options["transformer_options"]["wrappers"] = {}
+        clone.wrappers = {}
+        return clone
+
+    def blind(model):
+        clone = model.clone()
+        clone.set_model_sampler_post_cfg_function(lambda arguments: arguments["denoised"] * float("nan"))
+        return clone
+
+    with pytest.raises(Broken, match="order of the nodes"):
+        share_attention(HostPatch("deaf", deaf))
+    with pytest.raises(Broken, match="not finite"):
+        share_attention(HostPatch("blind", blind))
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="inductor needs a C++ compiler")
+@pytest.mark.skipif(sys.platform == "win32", reason="the host's node has no inductor there without Triton")
+def test_torch_compile_with_its_own_backend():
+    """The table's row has the graphs; this has the code that the host's node makes of them."""
+    from comfy_extras.nodes_torch_compile import TorchCompileModel
+
+    small = {"channel_mult": [1], "num_res_blocks": [1], "transformer_depth": [1], "transformer_depth_output": [1, 1]}
+    model = tiny_model("sd15", **small)
+    together = sample(TorchCompileModel.execute(shared(model, shift=0.5), "inductor").result[0], 2, steps=1)
+    assert relative_error(together, sample(shared(model, shift=0.5), 2, steps=1)) < 1e-4
+    torch._dynamo.reset()
