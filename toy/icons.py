@@ -10,7 +10,7 @@ Pictures are `uint8 (height, width, channel)` arrays of `SIZE` pixels a side; th
 
 import colorsys
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ def _triangle(x: Field, y: Field) -> Field:
 
 
 def _star(x: Field, y: Field) -> Field:
-    return 0.62 + 0.32 * np.cos(5 * (np.arctan2(y, x) + np.pi / 2)) - np.hypot(x, y)
+    return 0.67 + 0.28 * np.cos(5 * (np.arctan2(y, x) + np.pi / 2)) - np.hypot(x, y)
 
 
 def _heart(x: Field, y: Field) -> Field:
@@ -83,6 +83,19 @@ def _mushroom(x: Field, y: Field) -> Field:
     return np.maximum(stem, cap)
 
 
+def _sun(x: Field, y: Field) -> Field:
+    distance = np.hypot(x, y)
+    rays = np.minimum(np.cos(8 * np.arctan2(y, x)), np.minimum(distance - 0.66, 1.05 - distance))
+    return np.maximum(0.46 - distance, rays)
+
+
+def _paw(x: Field, y: Field) -> Field:
+    pad = 0.48 - np.hypot(x, (y - 0.4) * 1.1)
+    outer = 0.22 - np.hypot(abs(x) - 0.76, y + 0.16)
+    inner = 0.24 - np.hypot(abs(x) - 0.3, y + 0.66)
+    return np.maximum(pad, np.maximum(outer, inner))
+
+
 # The order of these names is the order of the trained embedding's rows: append, never reorder.
 FIELD_OF: dict[str, Callable[[Field, Field], Field]] = {
     "circle": _circle,
@@ -97,17 +110,24 @@ FIELD_OF: dict[str, Callable[[Field, Field], Field]] = {
     "house": _house,
     "tree": _tree,
     "mushroom": _mushroom,
+    "sun": _sun,
+    "paw": _paw,
 }
 SHAPES = list(FIELD_OF)
 PATTERNS = ["plain", "striped", "barred", "diagonal", "checkered"]
 OUTLINES = ["borderless", "inked", "chalked"]
-BACKDROPS = ["flat", "gradient", "dotted"]
+BACKDROPS = ["flat", "gradient", "dotted", "framed"]
 TONES = ["dark", "bright"]
 
 START, END = "<start>", "<end>"
 VOCABULARY = [START, END, *SHAPES, *PATTERNS, *OUTLINES, *BACKDROPS, *TONES]
 TOKEN_OF = {word: token for token, word in enumerate(VOCABULARY)}
 CONTEXT_LENGTH = 12
+SAID = 0.4  # how often a caption says a word of its style
+
+FRAME = 3  # pixels
+BAND = 4  # pixels, of a fill pattern: whole tokens of a UNet that halves the picture once or twice
+INK, CHALK = 0.03, 0.97
 
 
 @dataclass(frozen=True)
@@ -120,19 +140,29 @@ class Style:
     pattern: int
     outline: int
     backdrop: int
-    period: int  # of the fill pattern, in pixels
 
     @property
     def words(self) -> list[str]:
         """The words a caption can say about this style."""
-        tone = TONES[int(self.background.mean() > 0.5)]
-        return [PATTERNS[self.pattern], OUTLINES[self.outline], BACKDROPS[self.backdrop], tone]
+        return [PATTERNS[self.pattern], OUTLINES[self.outline], BACKDROPS[self.backdrop], TONES[self.tone]]
+
+    @property
+    def tone(self) -> int:
+        """Indexes TONES."""
+        return int(self.background.mean() > 0.5)
+
+    @property
+    def palette(self) -> Field:
+        """The colours that show: (3, 3), background, fill and second, which is the fill where the pattern is plain."""
+        second = self.fill if PATTERNS[self.pattern] == "plain" else self.second
+        return np.stack([self.background, self.fill, second])
 
 
 class Dataset(NamedTuple):
     images: Picture  # (count, SIZE, SIZE, 3)
     tokens: NDArray[np.int64]  # (count, CONTEXT_LENGTH)
-    labels: NDArray[np.int64]  # (count, 4): shape, pattern, outline, backdrop
+    labels: NDArray[np.int64]  # (count, 5): shape, pattern, outline, backdrop, tone
+    palettes: Field  # (count, 3, 3): background, fill, second colour; the fill again where the pattern is plain
 
 
 def random_colour(
@@ -142,23 +172,39 @@ def random_colour(
 
 
 def random_style(rng: Generator) -> Style:
-    """Any style in which the shape stands out from its background."""
+    """Any style whose every part can be seen: its words must be as plain to a viewer as to the caption."""
     while True:
-        background = random_colour(rng, saturation=(0.1, 0.9), value=(0.15, 1.0))
-        fill, second = random_colour(rng), random_colour(rng)
-        if abs(background - fill).sum() > 0.7 and abs(background - second).sum() > 0.5:
+        background = random_colour(rng, saturation=(0.1, 0.9), value=(0.25, 1.0))
+        fill, second = (random_colour(rng, saturation=(0.4, 1.0), value=(0.3, 1.0)) for _ in range(2))
+        if _can_be_told_apart(background, fill, second):
             break
     pattern, outline, backdrop = (int(rng.integers(len(kinds))) for kinds in (PATTERNS, OUTLINES, BACKDROPS))
-    return Style(background, fill, second, pattern, outline, backdrop, period=int(rng.choice([4, 6, 8])))
+    if PATTERNS[pattern] != "plain" and fill.mean() < second.mean():
+        # The lighter band comes first, always. In either order a pattern would be grey on average: no more than a
+        # hint in the noise, which a small model is slow to learn.
+        fill, second = second, fill
+    return Style(background, fill, second, pattern, outline, backdrop)
+
+
+def _can_be_told_apart(background: Colour, fill: Colour, second: Colour) -> bool:
+    """The colours from each other and from an ink outline, and a dark background from a bright one."""
+    return bool(
+        min(abs(background - fill).sum(), abs(background - second).sum()) > 0.6
+        and abs(fill.mean() - second.mean()) > 0.2
+        and min(fill.mean(), second.mean()) > 0.18
+        and abs(background.mean() - 0.5) > 0.05
+    )
 
 
 def draw(rng: Generator, shape: str, style: Style) -> Picture:
     """One icon, somewhere about the middle and not always equally large."""
     coverage = _coverage(shape, centre=rng.uniform(-0.12, 0.12, 2), radius=rng.uniform(0.62, 0.8))
+    if BACKDROPS[style.backdrop] == "framed":
+        coverage = np.maximum(coverage, _frame())
     soft = coverage[..., None]
     image = _backdrop(style) * (1 - soft) + _fill(style) * soft
     if OUTLINES[style.outline] != "borderless":
-        image[_border(coverage > 0.5)] = 0.03 if OUTLINES[style.outline] == "inked" else 0.97
+        image[_outline(coverage > 0.5)] = INK if OUTLINES[style.outline] == "inked" else CHALK
     return (image.clip(0, 1) * 255).astype(np.uint8)
 
 
@@ -184,32 +230,41 @@ def _backdrop(style: Style) -> Field:
     return image
 
 
+def _frame() -> Field:
+    """The picture's edge, which a framed icon fills as it fills its shape."""
+    frame = np.ones((SIZE, SIZE), np.float32)
+    frame[FRAME:-FRAME, FRAME:-FRAME] = 0
+    return frame
+
+
 def _fill(style: Style) -> Field:
     row, column = np.mgrid[0:SIZE, 0:SIZE]
-    half = style.period // 2
     match PATTERNS[style.pattern]:
         case "striped":
-            band = row // half
+            band = row // BAND
         case "barred":
-            band = column // half
+            band = column // BAND
         case "diagonal":
-            band = (column + row) // half
+            band = (column + row) // BAND
         case "checkered":
-            band = column // half + row // half
+            band = column // BAND + row // BAND
         case _:
             band = np.zeros_like(row)
     return np.where(band[..., None] % 2, style.second, style.fill)
 
 
-def _border(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels of a body that have a neighbour above, below, left or right outside of it."""
+def _outline(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels outside of a body that have a neighbour above, below, left or right in it.
+
+    Outside, since an outline within would leave nothing of the fill in a sun's rays.
+    """
     padded = np.pad(body, 1)
-    return body & ~(padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:])
+    return ~body & (padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:])
 
 
 def random_caption(rng: Generator, shape: str, style: Style) -> list[str]:
-    """Nearly always the shape, and each of the style's words three times in ten, in any order."""
-    said = [word for word in style.words if rng.random() < 0.3]
+    """Nearly always the shape, and each of the style's words as often as SAID, in any order."""
+    said = [word for word in style.words if rng.random() < SAID]
     rng.shuffle(said)
     return ([shape] if rng.random() < 0.95 else []) + said
 
@@ -225,17 +280,19 @@ def token_ids(caption: list[str]) -> list[int]:
     return [TOKEN_OF[START], *known] + [TOKEN_OF[END]] * (CONTEXT_LENGTH - 1 - len(known))
 
 
-def dataset(count: int, seed: int) -> Dataset:
+def dataset(count: int, seed: int | Sequence[int]) -> Dataset:
     """Random icons with their captions, and labels to check a model's output against."""
     rng = np.random.default_rng(seed)
     data = Dataset(
         images=np.empty((count, SIZE, SIZE, 3), np.uint8),
         tokens=np.empty((count, CONTEXT_LENGTH), np.int64),
-        labels=np.empty((count, 4), np.int64),
+        labels=np.empty((count, 5), np.int64),
+        palettes=np.empty((count, 3, 3), np.float32),
     )
     for i in range(count):
         shape, style = int(rng.integers(len(SHAPES))), random_style(rng)
         data.images[i] = draw(rng, SHAPES[shape], style)
         data.tokens[i] = token_ids(random_caption(rng, SHAPES[shape], style))
-        data.labels[i] = shape, style.pattern, style.outline, style.backdrop
+        data.labels[i] = shape, style.pattern, style.outline, style.backdrop, style.tone
+        data.palettes[i] = style.palette
     return data

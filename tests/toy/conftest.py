@@ -1,28 +1,16 @@
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 import torch
 
-from devtools.server import TOY_CHECKPOINT
-
-
-class Loaded(NamedTuple):
-    model: Any
-    clip: Any
-    vae: Any
+from devtools.icon_model import Loaded, load_icon_model
 
 
 @pytest.fixture(scope="session")
 def icon_model(comfyui_path: Path) -> Loaded:
     """The icon checkpoint as the host's loader returns it."""
-    from comfy.sd import load_checkpoint_guess_config
-
-    from toy import model
-
-    model.register()
-    return Loaded(*load_checkpoint_guess_config(str(TOY_CHECKPOINT))[:3])
+    return load_icon_model()
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,6 @@ STYLE = icons.Style(
     pattern=icons.PATTERNS.index("plain"),
     outline=icons.OUTLINES.index("borderless"),
     backdrop=icons.BACKDROPS.index("flat"),
-    period=4,
 )
 
 
@@ -55,7 +54,7 @@ def test_every_part_of_a_style_shows_where_it_should(part, word):
     changed = (plain != image).any(-1)
     assert changed.any()
     outside = (plain == uint8(STYLE.background)).all(-1)
-    assert not changed[body if part == "backdrop" else outside].any()
+    assert not changed[outside if part == "pattern" else body].any()
 
 
 def test_an_unknown_shape_is_named():
@@ -76,7 +75,7 @@ def test_words_are_found_in_free_text():
 
 
 def test_every_word_has_its_token():
-    assert len(set(icons.VOCABULARY)) == len(icons.VOCABULARY) == 27
+    assert len(set(icons.VOCABULARY)) == len(icons.VOCABULARY) == 30
     for word in icons.VOCABULARY[2:]:
         start, token, *padding = icons.token_ids(icons.words(word))
         assert icons.VOCABULARY[start] == icons.START
@@ -98,11 +97,30 @@ def test_a_seed_decides_the_data_set():
 
 
 def test_labels_and_captions_of_the_data_set_agree():
-    for tokens, (shape, pattern, outline, backdrop) in zip(*icons.dataset(50, seed=2)[1:], strict=True):
-        said = {icons.VOCABULARY[token] for token in tokens} - {icons.START, icons.END, *icons.TONES}
+    data = icons.dataset(50, seed=2)
+    for tokens, (shape, pattern, outline, backdrop, tone) in zip(data.tokens, data.labels, strict=True):
+        said = {icons.VOCABULARY[token] for token in tokens} - {icons.START, icons.END}
         assert said <= {
             icons.SHAPES[shape],
             icons.PATTERNS[pattern],
             icons.OUTLINES[outline],
             icons.BACKDROPS[backdrop],
+            icons.TONES[tone],
         }
+
+
+def test_palettes_are_the_colours_that_show():
+    data = icons.dataset(50, seed=3)
+    for image, (_, pattern, _, backdrop, _), palette in zip(data.images, data.labels, data.palettes, strict=True):
+        background, *fills = (palette * 255).astype(np.uint8)
+        shown = {tuple(pixel) for pixel in image.reshape(-1, 3).tolist()}
+        assert {tuple(fill.tolist()) for fill in fills} <= shown
+        assert len({tuple(fill) for fill in fills}) == (1 if icons.PATTERNS[pattern] == "plain" else 2)
+        if icons.BACKDROPS[backdrop] in ("flat", "dotted"):
+            assert tuple(background.tolist()) in shown
+
+
+def test_a_framed_icon_has_its_fill_at_the_edge():
+    image = drawn("moon", styled(backdrop="framed"))
+    assert (image[[0, -1]] == uint8(STYLE.fill)).all()
+    assert (image[icons.FRAME, icons.FRAME : -icons.FRAME] == uint8(STYLE.background)).all()
