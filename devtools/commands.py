@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from devtools import matrix
+from devtools.fetch import RELEASES
 from devtools.host import NEEDED_TO_TEST, Host, HostError, check_modules, find_or_fetch
 
 ROOT = Path(__file__).resolve().parent.parent
-DEVELOPMENT = ROOT / "devtools" / "requirements" / "development.txt"
+REQUIREMENTS = ROOT / "devtools" / "requirements"
 
 # Python's own -m would look in the working directory, which is the user's, not in the checkout.
 _LAUNCH = (
@@ -23,7 +25,8 @@ _LAUNCH = (
 
 DESCRIPTION = """\
 Develop the pack on a real ComfyUI: the one that --comfyui or the environment variable COMFYUI_PATH names, else the one
-this checkout is installed in, else a pinned release, fetched once into .host/ (about 6 GB).
+this checkout is installed in, else the newest pinned release; --host names an older one. Pinned releases are fetched
+once into .host/ (about 6 GB).
 """
 
 
@@ -55,25 +58,45 @@ class Command:
     summary: str
     options: Callable[[argparse.ArgumentParser], None] | None = None
     needs: tuple[str, ...] = ()
+    requirements: str = "development.txt"  # has what is needed
     in_root: bool = False
 
 
 COMMANDS = {
     "demo": Command("devtools.demo", "draw a set twice, without and with style sharing, and show it", demo_options),
     "test": Command("pytest", "run the tests; all else goes to pytest", needs=tuple(NEEDED_TO_TEST), in_root=True),
+    "matrix": Command(
+        "devtools.matrix",
+        "run the tests on every pinned release and print a table: all of them on the newest, and "
+        f"{' and '.join(matrix.ON_OLDER_HOSTS)} on the older ones, or those named. With --jobs N "
+        "N releases at a time; all else goes to pytest",
+    ),
     "serve": Command("devtools.serve", "start ComfyUI in the browser with the pack in it", serve_options),
     "bench": Command("devtools.bench", "measure time and memory of a UNet step; all else goes to the program"),
+    "train": Command("toy.train", "train the small icon model, or go on training it; all else goes to the program"),
+    "evaluate": Command(
+        "devtools.evaluate",
+        "measure how well sets take on one style, with every option; all else goes to the program",
+        needs=("matplotlib",),
+        requirements="evaluation.txt",
+    ),
 }
 
 
 def main(arguments: list[str]) -> int:
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    common.add_argument("--comfyui", metavar="PATH", help="the ComfyUI folder to work with")
+    host = common.add_mutually_exclusive_group()
+    host.add_argument("--comfyui", metavar="PATH", help="the ComfyUI folder to work with")
+    host.add_argument("--host", metavar="VERSION", choices=RELEASES, help=f"a pinned release: {', '.join(RELEASES)}")
     chosen, rest = common.parse_known_args(arguments)
     name = _parse(rest, common)
     passed_on = rest[rest.index(name) + 1 :]
     try:
-        return _hand_over(COMMANDS[name], find_or_fetch(chosen.comfyui), passed_on)
+        if name == "matrix":  # in this Python: each of its runs finds a host and that host's Python
+            if chosen.comfyui or chosen.host:
+                common.error("matrix runs on all pinned releases; on one of them: dev.py test --host VERSION")
+            return matrix.main(passed_on)
+        return _hand_over(COMMANDS[name], find_or_fetch(chosen.comfyui, chosen.host), passed_on)
     except HostError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -99,7 +122,7 @@ def _parse(arguments: list[str], common: argparse.ArgumentParser) -> str:
 def _hand_over(command: Command, host: Host, arguments: list[str]) -> int:
     """Run the command's program in the host's Python, in place of this process where the system can do that."""
     if command.needs:
-        check_modules(host, command.needs, f'"{host.python}" -m pip install -r "{DEVELOPMENT}"')
+        check_modules(host, command.needs, f'"{host.python}" -m pip install -r "{REQUIREMENTS / command.requirements}"')
     words = [str(host.python), "-c", _LAUNCH, str(ROOT), command.module, *arguments]
     # Torch's threads spin while they wait for each other: beside any other busy program that made small models, such as
     # those of the tests and the demo, up to twenty times slower.

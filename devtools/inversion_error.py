@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from devtools.icon_model import load_icon_model
 from devtools.inprocess import load_pack, start_host
-from devtools.server import TOY_CHECKPOINT
 from toy import icons
 
 STEPS = (10, 25, 50, 100)
@@ -60,22 +60,13 @@ def summary(errors: Iterable[float]) -> str:
 
 def load_icons(count: int) -> tuple[Any, list[Icon]]:
     """The icon model as the host's loader returns it, and the first icons of a fixed random set."""
-    from comfy.sd import load_checkpoint_guess_config
-
-    from toy import model as toy_model
-
-    toy_model.register()
-    model, clip, vae = load_checkpoint_guess_config(str(TOY_CHECKPOINT))[:3]
-
-    def encode(text: str) -> list[list[Any]]:
-        return clip.encode_from_tokens_scheduled(clip.tokenize(text))
-
-    rng, empty, drawn = np.random.default_rng(11), encode(""), []
+    loaded = load_icon_model()
+    rng, empty, drawn = np.random.default_rng(11), loaded.encode(""), []
     for shape in icons.SHAPES[:count]:
         style = icons.random_style(rng)
         picture = torch.from_numpy(icons.draw(rng, shape, style)).float()[None] / 255
-        drawn.append(Icon(vae.encode(picture), encode(" ".join([shape, *style.words])), empty))
-    return model, drawn
+        drawn.append(Icon(loaded.vae.encode(picture), loaded.encode(" ".join([shape, *style.words])), empty))
+    return loaded.model, drawn
 
 
 def error(model: Any, icon: Icon, steps: int, cfg: float) -> float:

@@ -15,12 +15,12 @@ from devtools.host import Host, HostError
 
 @pytest.fixture
 def handed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, list[str]]]:
-    """What would be started: (module, named ComfyUI, arguments)."""
+    """What would be started: (module, named ComfyUI or release, arguments)."""
     calls: list[tuple[str, str | None, list[str]]] = []
     named: list[str | None] = []
 
-    def find(comfyui: str | None) -> Host:
-        named.append(comfyui)
+    def find(comfyui: str | None, release: str | None) -> Host:
+        named.append(comfyui or release)
         return Host(Path("ComfyUI"), Path(sys.executable))
 
     def hand_over(command: commands.Command, _: Host, arguments: list[str]) -> int:
@@ -40,9 +40,13 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, list[
         ("test -- -h", ("pytest", None, ["--", "-h"])),
         ("--comfyui here test -x", ("pytest", "here", ["-x"])),
         ("test -x --comfyui here", ("pytest", "here", ["-x"])),
+        ("test --host 0.18.2 -x", ("pytest", "0.18.2", ["-x"])),
+        ("--host=0.16.3 serve --port 80", ("devtools.serve", "0.16.3", ["--port", "80"])),
         ("bench --size 512", ("devtools.bench", None, ["--size", "512"])),
         ("demo --steps 4 --seed 2", ("devtools.demo", None, ["--steps", "4", "--seed", "2"])),
         ("serve --port 80", ("devtools.serve", None, ["--port", "80"])),
+        ("train --steps 9", ("toy.train", None, ["--steps", "9"])),
+        ("evaluate --sets 9", ("devtools.evaluate", None, ["--sets", "9"])),
     ],
 )
 def test_what_is_started(
@@ -52,7 +56,13 @@ def test_what_is_started(
     assert handed == [expected]
 
 
-@pytest.mark.parametrize("words", ["", "dance", "demo --step 3", "demo --steps many", "serve there"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("", "dance", "demo --step 3", "demo --steps many", "serve there"),
+        *("test --host 0.1", "test --host 0.18.2 --comfyui here", "matrix --host 0.18.2", "matrix --comfyui here"),
+    ],
+)
 def test_a_bad_command_line_starts_nothing(handed: list[tuple[str, str | None, list[str]]], words: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words.split())
@@ -61,7 +71,7 @@ def test_a_bad_command_line_starts_nothing(handed: list[tuple[str, str | None, l
 
 
 def test_a_host_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def find(_: str | None) -> Host:
+    def find(*_: str | None) -> Host:
         raise HostError("no network")
 
     monkeypatch.setattr(commands, "find_or_fetch", find)

@@ -1,0 +1,154 @@
+"""Measure how well sets take on one style, with every option, and how good the icon model is that draws them.
+
+`python dev.py evaluate` runs it. What is drawn is kept, so a run that was stopped goes on, and a run with more sets or
+variants draws only what is new.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from devtools.evaluation import drawing, model_quality, report
+from devtools.evaluation.drawing import SAMPLES, SAMPLES_AT_ONCE, Shelf, Studio, Task
+from devtools.evaluation.readings import Reading
+from devtools.evaluation.sets import plan
+from devtools.evaluation.summary import Goals, Values, consistency, metrics
+from devtools.evaluation.variants import VARIANTS, Variant
+from toy.precision import half_precision
+
+ROOT = Path(__file__).resolve().parent.parent
+BASELINES = ("plain", "picture-plain")
+TIMED_SETS = 5
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="dev.py evaluate", description=__doc__)
+    parser.add_argument("--sets", type=int, default=200, help="of five pictures, a variant (default: %(default)s)")
+    parser.add_argument("--variants", nargs="+", metavar="KEY", default=list(VARIANTS), choices=VARIANTS,
+                        help=f"beside the model alone (default: all of {', '.join(VARIANTS)})")  # fmt: skip
+    parser.add_argument("--samples", type=int, default=1000, help="of the model alone, to judge it by; 0 for none")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw (default: one a core)")
+    parser.add_argument("--sheet", metavar="KEY", default="strong", choices=VARIANTS,
+                        help="whose sets are shown (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--out", metavar="DIR", type=Path, default=ROOT / "output" / "evaluation",
+                        help="default: output/evaluation")  # fmt: skip
+    chosen = parser.parse_args(arguments)
+    if chosen.sets < 2:
+        parser.error("a confidence interval needs at least two sets")
+    wanted = with_baselines([*chosen.variants, chosen.sheet])
+    shelf = Shelf(chosen.out)
+    parts = range(-(-chosen.samples // SAMPLES_AT_ONCE))
+    tasks = [(SAMPLES, part) for part in parts]
+    tasks += [(variant.key, number) for number in range(chosen.sets) for variant in wanted]
+    draw(shelf, tasks, chosen.workers)
+    results = results_of(wanted, shelf, chosen.sets, costs(wanted))
+    quality = model_quality.assess(samples(shelf, parts)) if parts else None
+    settings = {
+        "sets": chosen.sets, "steps": drawing.STEPS, "cfg": drawing.CFG, "sampler": " ".join(drawing.SAMPLER),
+    }  # fmt: skip
+    write(chosen.out, results, quality, settings)
+    sheet(shelf, next(result for result in results if result.variant.key == chosen.sheet), chosen.out)
+    print(f"\nwrote {chosen.out / 'evaluation.md'}, evaluation.json, scatter.png and sets.png beside it")
+    return 0
+
+
+def with_baselines(keys: Sequence[str]) -> list[Variant]:
+    """In the order of VARIANTS, with what they are compared with."""
+    needed = {*keys, *(VARIANTS[key].baseline for key in keys)}
+    return [variant for key, variant in VARIANTS.items() if key in needed]
+
+
+def draw(shelf: Shelf, tasks: Sequence[Task], workers: int) -> None:
+    left_after = shelf.draw_missing(tasks, workers)
+    missing = next(left_after)
+    for _ in tqdm(left_after, total=missing, unit="set", mininterval=5, disable=not missing):
+        pass
+
+
+def costs(wanted: Sequence[Variant]) -> dict[str, float]:
+    """Seconds a set, the variants in turn so that a slow moment of the machine hits all of them."""
+    torch.set_num_threads(1)
+    studio = Studio()
+    seconds: dict[str, list[float]] = {variant.key: [] for variant in wanted}
+    with torch.inference_mode(), half_precision():
+        studio.draw(wanted[0], plan(0))  # loads the model
+        for number in range(TIMED_SETS):
+            for variant in wanted:
+                started = time.perf_counter()
+                studio.draw(variant, plan(number))
+                seconds[variant.key].append(time.perf_counter() - started)
+    return {key: float(np.median(each)) for key, each in seconds.items()}
+
+
+def results_of(wanted: Sequence[Variant], shelf: Shelf, sets: int, seconds: Mapping[str, float]) -> list[report.Result]:
+    plans = [plan(number) for number in range(sets)]
+    readings = {variant.key: [shelf.reading((variant.key, number)) for number in range(sets)] for variant in wanted}
+    found = {key: metrics(each, plans, readings[VARIANTS[key].baseline]) for key, each in readings.items()}
+    return [result_of(variant, found, seconds) for variant in wanted]
+
+
+def result_of(
+    variant: Variant, found: Mapping[str, Mapping[str, Values]], seconds: Mapping[str, float]
+) -> report.Result:
+    values, baseline = found[variant.key], found[variant.baseline]
+    return report.Result(
+        variant,
+        values,
+        consistency(values, baseline),
+        None if variant.key in BASELINES else Goals.of(values, baseline),
+        seconds[variant.key] / seconds[variant.baseline],
+    )
+
+
+def samples(shelf: Shelf, parts: Sequence[int]) -> model_quality.Samples:
+    readings: list[Reading] = [shelf.reading((SAMPLES, part)) for part in parts]
+    return model_quality.Samples(
+        [caption for part in parts for caption in model_quality.captions(part, SAMPLES_AT_ONCE)],
+        np.concatenate([reading.labels for reading in readings]),
+        np.concatenate([reading.palettes for reading in readings]),
+        torch.cat([shelf.pictures((SAMPLES, part)) for part in parts]),
+    )
+
+
+def write(
+    out: Path,
+    results: Sequence[report.Result],
+    quality: model_quality.Quality | None,
+    settings: Mapping[str, object],
+) -> None:
+    tables = [report.table(results), report.goals_table(results)]
+    if quality:
+        tables.insert(0, report.quality_table(quality, model_quality.training_frequencies()))
+    text = "\n\n".join(tables) + "\n"
+    print(text)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "evaluation.md").write_text(text, encoding="utf-8")
+    found = report.as_json(results, quality, settings)
+    (out / "evaluation.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    report.scatter(results, out / "scatter.png")
+
+
+def sheet(shelf: Shelf, result: report.Result, out: Path) -> None:
+    """The best, the median and the worst set by consistency, each without and with sharing."""
+    order = np.argsort(result.consistency)
+    chosen = {"Best": order[-1], "Median": order[len(order) // 2], "Worst": order[0]}
+    plans, pictures = {}, {}
+    for name, number in chosen.items():
+        for ending, key in ((", alone", result.variant.baseline), (", in one style", result.variant.key)):
+            plans[name + ending] = plan(int(number))
+            pictures[name + ending] = (shelf.pictures((key, int(number))) * 255).round().byte().numpy()
+    report.contact_sheet(plans, pictures, result.variant.title).save(out / "sets.png")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

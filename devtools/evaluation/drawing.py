@@ -1,0 +1,170 @@
+"""Draws sets through the host's own sampling and the pack's own nodes, and keeps each set's pictures and reading."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from devtools.evaluation.model_quality import captions
+from devtools.evaluation.readings import Reading, read
+from devtools.evaluation.sets import TARGETS, Plan, plan
+from devtools.evaluation.variants import VARIANTS, Variant
+from devtools.icon_model import load_icon_model, shared
+from devtools.inprocess import load_pack, start_host
+from devtools.server import TOY_CHECKPOINT
+from toy import icons, judge
+from toy.precision import half_precision
+
+STEPS, CFG, SAMPLER = 12, 3.0, ("dpmpp_2m", "karras")
+QUALITY_STEPS, QUALITY_SAMPLER = 30, ("ddim", "ddim_uniform")
+SAMPLES_AT_ONCE = 20
+INVERSION_STEPS, INVERSION_CFG = 50, 2.0
+UNET_BLOCKS = 12  # more than the icon model has of a kind
+
+SAMPLES = "samples"
+Task = tuple[str, int]  # a variant's key and a set's number, or SAMPLES and the number of a part of them
+
+
+class Studio:
+    """The icon model in this process's host, as its loader returns it, and the nodes."""
+
+    def __init__(self) -> None:
+        start_host("--cpu", "--use-pytorch-cross-attention")  # the faster one here
+        load_pack()
+        self.loaded = load_icon_model()
+        self.empty = self.loaded.encode("")
+        self.judge = judge.load()
+
+    def draw(self, variant: Variant, wanted: Plan) -> Tensor:
+        """The pictures of a set, the reference first: (1 + TARGETS, SIZE, SIZE, 3), 0..1."""
+        from style_aligned.nodes.prompts import StyleAlignedPrompts
+
+        positive = StyleAlignedPrompts.execute(self.loaded.clip, wanted.prompts, wanted.style).result[0]
+        latent: dict[str, Any] = {"samples": torch.zeros(1 + TARGETS, 3, icons.SIZE, icons.SIZE)}
+        model = full_sharing(self.loaded.model) if variant.everyone else shared(self.loaded.model, variant.sharing)
+        if variant.source != "text":
+            model, latent = self._with_picture(model, variant, wanted)
+        return self._sample(model, wanted.number, positive, latent, STEPS, SAMPLER)
+
+    def draw_samples(self, part: int) -> Tensor:
+        """Pictures of the model alone, to judge it by: (SAMPLES_AT_ONCE, SIZE, SIZE, 3), 0..1."""
+        from style_aligned.nodes.prompts import StyleAlignedPrompts
+
+        prompts = "\n".join(" ".join(caption) for caption in captions(part, SAMPLES_AT_ONCE))
+        positive = StyleAlignedPrompts.execute(self.loaded.clip, prompts, "").result[0]
+        latent = {"samples": torch.zeros(SAMPLES_AT_ONCE, 3, icons.SIZE, icons.SIZE)}
+        return self._sample(self.loaded.model, part, positive, latent, QUALITY_STEPS, QUALITY_SAMPLER)
+
+    def _sample(
+        self, model: Any, seed: int, positive: Any, latent: dict[str, Any], steps: int, sampler: tuple[str, str]
+    ) -> Tensor:
+        from nodes import common_ksampler  # the host's
+
+        drawn = common_ksampler(model, seed, steps, CFG, *sampler, positive, self.empty, latent)[0]["samples"]
+        pictures: Tensor = self.loaded.vae.decode(drawn)
+        return pictures.float().clamp(0, 1)
+
+    def read(self, pictures: Tensor) -> Reading:
+        """Of pictures that were just drawn, while the model is loaded."""
+        return read(self.judge, self.loaded.model.model, self.empty[0][0], pictures)
+
+    def _with_picture(self, model: Any, variant: Variant, wanted: Plan) -> tuple[Any, dict[str, Any]]:
+        from style_aligned.nodes.invert import StyleAlignedInvert
+        from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
+
+        reference = {"samples": self.loaded.vae.encode(torch.from_numpy(wanted.picture).float()[None] / 255)}
+        trajectory = None
+        if variant.source == "inverted":
+            described = self.loaded.encode(" ".join((wanted.shapes[0], *wanted.words)))
+            trajectory = StyleAlignedInvert.execute(
+                self.loaded.model, described, reference, INVERSION_STEPS, INVERSION_CFG, self.empty
+            ).result[0]
+        model, latent = StyleAlignedReferenceLatent.execute(model, reference, TARGETS, "noise", trajectory).result
+        return model, latent
+
+
+def full_sharing(model: Any) -> Any:
+    """The paper's ablation, full attention sharing: each image attends to all of the set, without AdaIN."""
+    from comfy.ldm.modules.attention import optimized_attention
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, options: dict[str, Any]) -> Tensor:
+        rows = len(query) // len(options["cond_or_uncond"])  # of one condition
+        key, value = (part.unflatten(0, (-1, rows)).flatten(1, 2).repeat_interleave(rows, 0) for part in (key, value))
+        return optimized_attention(query, key, value, options["n_heads"], transformer_options=options)
+
+    model = model.clone()
+    for part, count in (("input", UNET_BLOCKS), ("middle", 1), ("output", UNET_BLOCKS)):
+        for number in range(count):
+            model.set_model_attn1_replace(attend, part, number)
+    return model
+
+
+class Shelf:
+    """The sets on disk: a strip of pictures and its reading, in a folder of the checkpoints that made them."""
+
+    def __init__(self, folder: Path) -> None:
+        made_by = TOY_CHECKPOINT.read_bytes() + judge.CHECKPOINT.read_bytes()
+        self.folder = folder / hashlib.sha256(made_by).hexdigest()[:12]
+
+    def pictures(self, task: Task) -> Tensor:
+        """(1 + TARGETS, SIZE, SIZE, 3), 0..1."""
+        strip = np.asarray(Image.open(self._path(task, ".png")).convert("RGB"), np.float32) / 255
+        return torch.from_numpy(strip).unflatten(1, (-1, icons.SIZE)).movedim(1, 0)
+
+    def reading(self, task: Task) -> Reading:
+        return Reading.load(self._path(task, ".json"))
+
+    def put(self, task: Task, pictures: Tensor, reading: Reading) -> None:
+        strip = (pictures * 255).round().byte().movedim(0, 1).flatten(1, 2)
+        self._path(task, ".json").parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(strip.numpy()).save(self._path(task, ".png"))
+        unfinished = self._path(task, ".unfinished")
+        reading.save(unfinished)
+        os.replace(unfinished, self._path(task, ".json"))  # written last: where it is, the set is complete
+
+    def draw_missing(self, tasks: Iterable[Task], workers: int) -> Iterator[int]:
+        """Draw the sets that are not here yet, yielding how many are left before the first and after each."""
+        missing = [task for task in tasks if not self._path(task, ".json").exists()]
+        yield len(missing)
+        if not missing:
+            return
+        with ProcessPoolExecutor(workers, get_context("spawn"), _open_studio) as pool:
+            drawing = [pool.submit(_draw, self, task) for task in missing]
+            try:
+                for done, future in enumerate(as_completed(drawing), start=1):
+                    future.result()
+                    yield len(missing) - done
+            finally:
+                pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, draw no more
+
+    def _path(self, task: Task, ending: str) -> Path:
+        key, number = task
+        return self.folder / key / f"{number:04d}{ending}"
+
+
+_studio: Studio | None = None  # of a worker process
+
+
+def _open_studio() -> None:
+    global _studio
+    torch.set_num_threads(1)  # on pictures this small, threads wait for each other most of the time
+    _studio = Studio()
+
+
+def _draw(shelf: Shelf, task: Task) -> None:
+    assert _studio is not None
+    key, number = task
+    with torch.inference_mode(), half_precision():
+        pictures = _studio.draw_samples(number) if key == SAMPLES else _studio.draw(VARIANTS[key], plan(number))
+    with torch.inference_mode():
+        shelf.put(task, pictures, _studio.read(pictures))

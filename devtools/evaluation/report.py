@@ -1,0 +1,144 @@
+"""The evaluation for readers: tables in Markdown and JSON, a plot of every variant, and sheets of sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from devtools.evaluation.model_quality import Quality
+from devtools.evaluation.sets import TARGETS, Plan
+from devtools.evaluation.summary import STYLE_HEADS, Estimate, Goals, Values
+from devtools.evaluation.variants import Variant
+from devtools.sheet import Row, comparison
+from toy import icons
+
+COLUMNS = {
+    "colour": "colour distance",
+    **{head: head for head in STYLE_HEADS},
+    "similarity": "feature cosine",
+    "content": "content",
+    "leakage": "leakage",
+    "diversity": "diversity",
+}
+SHARES = {*STYLE_HEADS, "content", "leakage"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found for one variant; `cost` is the time of a set, as a multiple of its baseline's."""
+
+    variant: Variant
+    values: Mapping[str, Values]
+    consistency: Values
+    goals: Goals | None  # a baseline has none
+    cost: float
+
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        return {name: Estimate.of(values) for name, values in self.values.items()}
+
+
+def as_json(results: Sequence[Result], quality: Quality | None, settings: Mapping[str, object]) -> dict[str, object]:
+    return {
+        "settings": dict(settings),
+        "model": quality.as_dict() if quality else None,
+        "variants": {
+            result.variant.key: {
+                "title": result.variant.title,
+                "cost": result.cost,
+                "consistency": vars(Estimate.of(result.consistency)),
+                "goals": {**vars(result.goals), "reached": result.goals.reached} if result.goals else None,
+                **{name: vars(estimate) for name, estimate in result.estimates.items()},
+            }
+            for result in results
+        },
+    }
+
+
+def table(results: Sequence[Result]) -> str:
+    """Means with 95% confidence intervals."""
+    lines = [f"| variant | {' | '.join(COLUMNS.values())} | cost |", "|---|" + "---|" * (len(COLUMNS) + 1)]
+    for result in results:
+        cells = [_cell(name, result.estimates[name]) for name in COLUMNS]
+        lines.append(f"| {result.variant.title} | {' | '.join(cells)} | {result.cost:.2f} |")
+    return "\n".join(lines)
+
+
+def goals_table(results: Sequence[Result]) -> str:
+    """What each variant reaches of what sharing is for."""
+    lines = [
+        "| variant | colour distance left | agreement gained | content lost | leakage | all reached |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        if goals := result.goals:
+            lines.append(
+                f"| {result.variant.title} | {goals.colour:.0%} | {goals.agreement:.1f} x | {goals.content_loss:.1%} "
+                f"| {goals.leakage:.1%} | {'yes' if goals.reached else 'no'} |"
+            )
+    return "\n".join(lines)
+
+
+def quality_table(quality: Quality, training: Mapping[str, Mapping[str, float]]) -> str:
+    """The icon model's plain samples beside what is asked of them."""
+    off = max(
+        abs(share - training[head][word])
+        for head, words in quality.frequencies.items()
+        for word, share in words.items()
+    )
+    rows = [
+        ("the prompted shape is recognised", f"{quality.shape_recognised:.1%}", "97%"),
+        ("the style words are obeyed", f"{quality.words_obeyed:.1%}", "95%"),
+        *((f"... {head}", f"{share:.1%}", "") for head, share in quality.obeyed.items()),
+        ("unprompted styles: the most a word's frequency is off", f"{off:.1%}", "near 0"),
+        ("colours: Wasserstein distance to the data's (OKLab)", f"{quality.colour_distance:.4f}",
+         f"{quality.colour_distance_of_data:.4f} between two draws of the data"),
+        ("grain: RMS step between neighbours on flat areas", f"{quality.grain:.4f}",
+         f"{quality.grain_of_data:.4f} in the data"),
+    ]  # fmt: skip
+    lines = [f"| of {quality.samples:,} plain samples | found | wanted |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _cell(name: str, estimate: Estimate) -> str:
+    if name in SHARES:
+        return f"{estimate.mean:.1%} ± {estimate.half_width:.1%}"
+    return f"{estimate.mean:.3f} ± {estimate.half_width:.3f}"
+
+
+def scatter(results: Sequence[Result], path: Path) -> None:
+    """Consistency against content, with confidence intervals, every variant by its name."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 6), layout="constrained")
+    for result in results:
+        x, y = Estimate.of(result.values["content"]), Estimate.of(result.consistency)
+        colour = "#c2410c" if result.variant.source == "text" else "#1d4ed8"
+        axes.errorbar(
+            x.mean, y.mean, xerr=x.half_width, yerr=y.half_width, fmt="o", color=colour, ms=4, lw=0.8, alpha=0.85
+        )
+        axes.annotate(result.variant.title, (x.mean, y.mean), (5, 4), textcoords="offset points", fontsize=7.5)
+    axes.set_xlabel("content: the prompted shape is recognised")
+    axes.set_ylabel("consistency with the reference")
+    axes.grid(alpha=0.25)
+    axes.set_title("Orange: references from text; blue: a given picture as the reference", fontsize=10)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def contact_sheet(
+    plans: Mapping[str, Plan], pictures: Mapping[str, Sequence[icons.Picture]], subtitle: str
+) -> Image.Image:
+    """A row for each heading: a set of pictures (uint8), its reference first."""
+    rows = [
+        Row(f"{heading}: {', '.join(plan.shapes)}", [Image.fromarray(picture) for picture in pictures[heading]])
+        for heading, plan in plans.items()
+    ]
+    captions = ["reference", *(f"target {number}" for number in range(1, TARGETS + 1))]
+    return comparison("Best, median and worst set", subtitle, rows, captions)

@@ -1,0 +1,58 @@
+"""The ways to draw a set that are compared, each by its settings of the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+LN_2 = 0.69
+
+Source = Literal["text", "noise-matched", "inverted"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """`sharing` holds what differs from Share Attention's defaults; None is the model alone."""
+
+    key: str
+    title: str
+    sharing: Mapping[str, object] | None = field(default_factory=dict)
+    source: Source = "text"  # where the reference comes from: its prompt, or a given picture in one of two ways
+    everyone: bool = False  # the paper's ablation: every image attends to all of the set
+
+    @property
+    def baseline(self) -> str:
+        """The variant that this one is compared with: the same reference without sharing."""
+        return "plain" if self.source == "text" else "picture-plain"
+
+
+STRONG = {"share_group_norm": True, "shift": LN_2}
+STRONGER = {"share_group_norm": True, "shift": 1.5}
+
+VARIANTS = {
+    variant.key: variant
+    for variant in (
+        Variant("plain", "the model alone", None),
+        Variant("defaults", "the defaults"),
+        Variant("scale-0.5", "scale 0.5", {"scale": 0.5}),
+        Variant("shift-ln2", "shift ln 2", {"shift": LN_2}),
+        Variant("shift-1.5", "shift 1.5", {"shift": 1.5}),
+        Variant("group-norm", "shared group norm", {"share_group_norm": True}),
+        Variant("no-adain", "no AdaIN", {"adain_queries": False, "adain_keys": False}),
+        Variant("values", "AdaIN of values too", {"adain_values": True}),
+        Variant("coarse", "8x8 layers only", {"blocks": "input.5, middle, output.0-1"}),
+        Variant("fine", "16x16 layers only", {"blocks": "input.3, output.2-3"}),
+        Variant("early", "first half of sampling", {"end_percent": 0.5}),
+        Variant("late", "second half of sampling", {"start_percent": 0.5}),
+        Variant("strong", "group norm, shift ln 2", STRONG),
+        Variant("stronger", "group norm, shift 1.5", STRONGER),
+        Variant("strongest", "group norm, shift 1.5, values", {**STRONGER, "adain_values": True}),
+        Variant("everyone", "full attention sharing", None, everyone=True),
+        Variant("picture-plain", "a picture, no sharing", None, "noise-matched"),
+        Variant("noise-matched", "a picture, noise-matched", {}, "noise-matched"),
+        Variant("noise-matched-strong", "noise-matched, group norm, shift ln 2", STRONG, "noise-matched"),
+        Variant("inverted", "a picture, inverted", {}, "inverted"),
+        Variant("inverted-strong", "inverted, group norm, shift ln 2", STRONG, "inverted"),
+    )
+}
