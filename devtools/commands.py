@@ -69,7 +69,7 @@ COMMANDS = {
         "devtools.matrix",
         "run the tests on every pinned release and print a table: all of them on the newest, and "
         f"{' and '.join(matrix.ON_OLDER_HOSTS)} on the older ones, or those named. With --jobs N "
-        "N releases at a time; all else goes to pytest",
+        "N releases at a time, with --older all but the newest; all else goes to pytest",
     ),
     "serve": Command("devtools.serve", "start ComfyUI in the browser with the pack in it", serve_options),
     "bench": Command("devtools.bench", "measure time and memory of a UNet step; all else goes to the program"),

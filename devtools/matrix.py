@@ -46,7 +46,10 @@ class Outcome:
 def main(arguments: Sequence[str], releases: Sequence[str] = tuple(RELEASES)) -> int:
     parser = argparse.ArgumentParser(prog="dev.py matrix", allow_abbrev=False)
     parser.add_argument("--jobs", type=int, choices=range(1, len(RELEASES) + 1), default=1)
+    parser.add_argument("--older", action="store_true")
     chosen, for_pytest = parser.parse_known_args(arguments)
+    if chosen.older:
+        releases = [release for release in releases if release != DEFAULT_RELEASE]
     with ThreadPoolExecutor(chosen.jobs) as pool:
         outcomes = list(pool.map(partial(run_tests, arguments=for_pytest, labelled=chosen.jobs > 1), releases))
     print(f"\n{table(outcomes)}")

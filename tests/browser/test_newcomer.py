@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, expect
 from workbench import FOR_ICONS, Workbench
 
 from devtools.client import Client
+from devtools.thumbnails import THUMBNAIL_SIZE
 
 RECORDING = bool(os.environ.get("RECORD"))
 RECORD = Path(__file__).with_name("newcomer")
@@ -21,6 +22,7 @@ SHOTS = ["1-templates", "2-opened", "3-help", "4-message", "5-corrected", "6-pic
 MAX_BYTES = 80_000
 SIZE = (1280, 800)
 STEPS = 20 if RECORDING else 4
+IN_SIGHT = 3  # templates
 PROMPTS = "a star\na heart\na house\na tree"
 
 
@@ -38,7 +40,9 @@ def test_from_the_template_to_the_pictures(newcomer: Workbench):
     bench, page = newcomer, newcomer.page
     bench.start_anew()
 
-    bench.templates()
+    thumbnails = bench.templates().locator("[data-testid^=template-workflow-] img")
+    for number in range(IN_SIGHT):
+        expect(thumbnails.nth(number)).to_have_js_property("naturalWidth", THUMBNAIL_SIZE)
     bench.shot("1-templates")
     bench.open_template("style_aligned_sd15")
     bench.shot("2-opened")

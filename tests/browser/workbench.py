@@ -86,6 +86,10 @@ _SELECT = """types => {
   app.canvas.selectItems(app.graph.nodes.filter((node) => types.includes(node.type)));
 }"""
 
+_SETTLED = """() => document.getAnimations().every(
+  ({ playState, effect }) => playState !== "running" || effect.getTiming().iterations === Infinity // spinners go on
+)"""
+
 _OVERLAPS = """() => {
   const nodes = app.graph.nodes.map((node) => {
     const [left, top, width, height] = node.getBounding(); // with the title
@@ -143,8 +147,9 @@ class Workbench:
         self.page.evaluate("name => app.extensionManager.command.execute(name)", name)
 
     def shot(self, name: str) -> None:
-        """A screenshot, to be looked at."""
+        """A screenshot, to be looked at: when nothing fades in or slides any longer."""
         self.pictures.mkdir(parents=True, exist_ok=True)
+        self.page.wait_for_function(_SETTLED)
         self.page.screenshot(path=self.pictures / f"{name}.jpg", type="jpeg", quality=QUALITY)
 
     # Templates and graphs

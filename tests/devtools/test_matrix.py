@@ -79,6 +79,12 @@ def test_all_on_the_newest_and_the_hosts_tests_on_an_older_one(capfd: pytest.Cap
     }
 
 
+def test_the_newest_can_be_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    status, rows = run(capfd, "--older")
+    assert status == 0
+    assert list(rows) == [OLD]
+
+
 def test_named_tests_on_both(capfd: pytest.CaptureFixture[str]) -> None:
     status, rows = run(capfd, "-x", "tests/unit", "tests/host/test_host.py::test_two")
     named = "tests/unit tests/host/test_host.py::test_two"
