@@ -34,7 +34,7 @@ class HostPatch:
     """What a user may put beside the pack's nodes.
 
     name: its row in the table. patch: makes the patched clone. condition: changes the positive conditioning instead.
-    size, steps, cfg: of the run in which it does something.
+    size, settings: of the run in which it does something. is_slow: takes minutes to measure.
     """
 
     name: str
@@ -42,6 +42,7 @@ class HostPatch:
     condition: Callable[[Conditioning], Conditioning] = lambda positive: positive
     size: tuple[int, int] = (8, 8)
     settings: dict[str, Any] = field(default_factory=dict)
+    is_slow: bool = False
 
 
 def node(module: str, name: str, *arguments: Any, method: str = "execute") -> Patch:
@@ -166,7 +167,7 @@ PATCHES = [
     HostPatch("EasyCache", node("nodes_easycache", "EasyCacheNode", 3.0, 0.1, 0.95, False), settings=MANY_STEPS),
     HostPatch("LazyCache", node("nodes_easycache", "LazyCacheNode", 3.0, 0.1, 0.95, False), settings=MANY_STEPS),
     HostPatch("v-prediction (ModelSamplingDiscrete)", node(*V_PREDICTION, method="patch")),
-    HostPatch("Torch compile", compiled),
+    HostPatch("Torch compile", compiled, is_slow=True),
 ]  # fmt: skip
 """In the order of the table."""
 

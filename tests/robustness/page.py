@@ -42,7 +42,7 @@ INTRODUCTION = """\
 What the nodes of this pack do together with ComfyUI's own model patches, measured on tiny models of random weights with
 the nodes in either order. This page is written by the tests, and they fail when it is no longer true:
 
-    UPDATE_SNAPSHOTS=1 python dev.py test tests/robustness/test_compatibility.py
+    MEASURE_COMPATIBILITY=1 UPDATE_SNAPSHOTS=1 python dev.py test tests/robustness/test_compatibility.py
 
 """
 

@@ -1,7 +1,7 @@
 """Every node of the pack beside every kind of model patch of the host: the table in docs/compatibility.md is measured.
 
-Twenty minutes on two cores, so only where MEASURE_COMPATIBILITY is set. After an intended change, that and
-UPDATE_SNAPSHOTS=1 python dev.py test tests/robustness/test_compatibility.py
+Compiled models take minutes, so only where MEASURE_COMPATIBILITY is set. After an intended change:
+MEASURE_COMPATIBILITY=1 UPDATE_SNAPSHOTS=1 python dev.py test tests/robustness/test_compatibility.py
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from verdicts import COLUMNS, Broken, share_attention, word
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 MEASURED: dict[str, page.Row] = {}
 
-pytestmark = [
-    pytest.mark.usefixtures("_no_gradients"),
-    pytest.mark.skipif(not os.environ.get("MEASURE_COMPATIBILITY"), reason="slow: set MEASURE_COMPATIBILITY=1"),
-]
+SLOW = pytest.mark.skipif(not os.environ.get("MEASURE_COMPATIBILITY"), reason="slow: set MEASURE_COMPATIBILITY=1")
+
+pytestmark = pytest.mark.usefixtures("_no_gradients")
 
 
-@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.name)
+@pytest.mark.parametrize(
+    "patch", [pytest.param(patch, id=patch.name, marks=SLOW if patch.is_slow else ()) for patch in PATCHES]
+)
 def test_the_row_is_what_is_measured(patch: HostPatch):
     try:
         MEASURED[patch.name] = {name: word(measure, patch) for name, measure in COLUMNS.items()}
@@ -67,6 +68,7 @@ def test_what_breaks_has_no_word():
         share_attention(HostPatch("blind", blind))
 
 
+@SLOW
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="inductor needs a C++ compiler")
 @pytest.mark.skipif(sys.platform == "win32", reason="the host's node has no inductor there without Triton")
 def test_torch_compile_with_its_own_backend():
