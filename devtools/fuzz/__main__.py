@@ -48,12 +48,17 @@ def summary(report: Report, seconds: float) -> list[str]:
     lines.append(f"mistakes: {', '.join(f'{count} {name}' for name, count in sorted(report.mistakes.items()))}")
     lines += [f"without the pack too: {count} x {said}" for said, count in report.of_the_host.most_common()]
     if report.resident:
-        megabytes = [f"{resident / 2**20:.0f}" for resident in report.resident]
-        step = max(len(megabytes) // 10, 1)
-        lines.append(f"memory of the server in MiB, over time: {' '.join([*megabytes[::step], megabytes[-1]])}")
-        lines.append(f"tensors alive: {report.tensors[0]} at the first check, {report.tensors[-1]} at the last")
+        megabytes = [round(resident / 2**20) for resident in report.resident]
+        lines.append(f"memory of the server in MiB, over time: {over_time(megabytes)}")
+        lines.append(f"tensors alive, over time: {over_time(report.tensors)}")
     lines.append(f"{len(report.failures)} failures")
     return lines
+
+
+def over_time(values: list[int]) -> str:
+    """About ten of the values, the first and the last among them."""
+    step = max(len(values) // 10, 1)
+    return " ".join(str(value) for value in [*values[::step], values[-1]])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ conditioning, guidance, memory management, previews and interruption are those o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import comfy.model_sampling
@@ -20,12 +20,9 @@ from ..inversion import inversion_steps
 from ..trajectory import LatentSpace, Trajectory
 from .reference_latent import kind_of, latent_space, one_image
 from .reference_row import KEY as REFERENCE_ROW
-from .wrappers import detach
+from .wrappers import SamplingCallback, detach
 
 Conditioning = list[list[Any]]
-Preview = Callable[[int, Tensor, Tensor, int], None]
-"""The host's sampling callback: (step, denoised, latent, steps)."""
-
 STEP_CACHES = ("easycache", "lazycache")
 """The keys of the host's EasyCache and LazyCache, which fail where noise levels do not fall."""
 
@@ -37,7 +34,7 @@ def invert(
     latent: Mapping[str, Any],
     steps: int,
     cfg: float,
-    preview: Preview | None = None,
+    preview: SamplingCallback | None = None,
     disable_pbar: bool = False,
 ) -> Trajectory:
     """The trajectory of the image in the host's LATENT. Without `negative` the guidance is away from zeros.
@@ -84,7 +81,7 @@ class Inversion(comfy.samplers.Sampler):  # type: ignore[misc]
         model_wrap: Any,
         sigmas: Tensor,
         extra_args: dict[str, Any],
-        callback: Preview | None,
+        callback: SamplingCallback | None,
         noise: Tensor,
         latent_image: Tensor,
         denoise_mask: Tensor | None = None,

@@ -18,7 +18,7 @@ from comfy.sample import prepare_noise_inner
 from torch import Tensor
 
 from ..trajectory import CleanerStart, NoiseMatched, ReferencePath, Trajectory
-from .wrappers import attach
+from .wrappers import SamplingCallback, attach
 
 KEY = "style_aligned.reference_row"
 
@@ -29,6 +29,18 @@ class _Run:
 
     clean: Tensor
     path: ReferencePath
+
+    def shown_to(self, callback: SamplingCallback) -> SamplingCallback:
+        """A callback that is told of the clean reference, also after a step for which another node's cache answered."""
+
+        def tell(step: int, denoised: Tensor, x: Tensor, steps: int) -> None:
+            callback(step, self.denoised(denoised), x, steps)
+
+        return tell
+
+    def denoised(self, denoised: Tensor) -> Tensor:
+        """What the model is taken to have denoised: the clean reference in row 0."""
+        return torch.cat([self.clean.to(denoised), denoised[1:]])
 
 
 _current_run: ContextVar[_Run | None] = ContextVar(KEY, default=None)
@@ -63,7 +75,7 @@ class ReferenceRow:
         sampler: Any,
         sigmas: Tensor,
         denoise_mask: Tensor | None = None,
-        callback: Any = None,
+        callback: SamplingCallback | None = None,
         disable_pbar: bool = False,
         seed: int | None = None,
         **kwargs: Any,
@@ -73,11 +85,13 @@ class ReferenceRow:
         if denoise_mask is not None:  # one value a pixel by now; a mask of the targets is none of the reference
             denoise_mask = denoise_mask.clone()
             denoise_mask[:1] = 1.0
-        token = _current_run.set(self._run(executor.class_obj, noise, seed))
+        run = self._run(executor.class_obj, noise, seed)
+        shown = callback and run.shown_to(callback)
+        token = _current_run.set(run)
         try:
             out = cast(
                 Tensor,
-                executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, **kwargs),
+                executor(noise, latent_image, sampler, sigmas, denoise_mask, shown, disable_pbar, seed, **kwargs),
             )
         finally:
             _current_run.reset(token)
@@ -98,8 +112,7 @@ class ReferenceRow:
         if run is None:
             return executor(x, timestep, model_options or {}, seed)
         x = torch.cat([run.path.at(float(timestep.flatten()[0])).to(x), x[1:]])
-        denoised = executor(x, timestep, model_options or {}, seed)
-        return torch.cat([run.clean.to(denoised), denoised[1:]])
+        return run.denoised(executor(x, timestep, model_options or {}, seed))
 
     def _run(self, guider: Any, noise: Tensor, seed: int | None) -> _Run:
         device = guider.model_patcher.load_device

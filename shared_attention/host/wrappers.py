@@ -6,6 +6,11 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
+
+SamplingCallback = Callable[[int, Tensor, Tensor, int], None]
+"""The host calls it after every step: (step, denoised, latent, steps)."""
+
 
 def attach(model: Any, key: str, wrappers: Mapping[str, Callable[..., Any]], what: str) -> Any:
     """A clone of the host's `model` with `wrappers` (by the host's kind of wrapper) in the place of any under `key`."""

@@ -12,6 +12,7 @@ import comfy_extras.nodes_custom_sampler as custom_sampler
 import comfy_extras.nodes_model_advanced as model_advanced
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 from oracles import relative_error
 from sampling import noise, sample, shared
 from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
@@ -64,6 +65,23 @@ def test_row_0_is_the_reference_with_every_sampler(model, sampler: str, settings
 def test_row_0_is_the_reference_with_every_scheduler(model, scheduler: str):
     patched, latent = with_reference(model)
     assert torch.equal(ksampler(patched, latent, scheduler=scheduler)[:1], picture())
+
+
+def test_a_cache_that_answers_for_the_model_leaves_the_reference_as_it_is(model):
+    """In what callbacks see too, of which the host makes previews and the sampler's denoised output."""
+
+    def cache(_predict_noise, x: Tensor, *_: Any) -> Tensor:
+        return x + 1
+
+    cached = model.clone()
+    cached.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "cache", cache)
+    patched, _ = with_reference(cached)
+    shown: list[Tensor] = []
+    samples = sample(patched, callback=lambda step, denoised, x, steps: shown.append(denoised[:1]))
+    assert torch.equal(samples[:1], picture())
+    assert len(shown) == 3
+    for denoised in shown:
+        torch.testing.assert_close(denoised, model.model.process_latent_in(picture()))
 
 
 def seen_by_the_model(patched) -> list[tuple[float, Tensor]]:
