@@ -109,6 +109,10 @@ def _cell(name: str, estimate: Estimate) -> str:
     return f"{estimate.mean:.3f} ± {estimate.half_width:.3f}"
 
 
+LEAST_SHOWN = 0.05  # of the axis of content, which nearly all variants may have in full
+APART = 0.035  # of the height of the plot, between two names
+
+
 def scatter(results: Sequence[Result], path: Path) -> None:
     """Consistency against content, with confidence intervals, every variant by its name."""
     import matplotlib
@@ -117,19 +121,40 @@ def scatter(results: Sequence[Result], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(9, 6), layout="constrained")
-    for result in results:
-        x, y = Estimate.of(result.values["content"]), Estimate.of(result.consistency)
+    shown = sorted(results, key=lambda result: result.consistency.mean())
+    points = [(Estimate.of(result.values["content"]), Estimate.of(result.consistency)) for result in shown]
+    lowest, highest = (sign * max(sign * y.mean + y.half_width for _, y in points) for sign in (-1, 1))
+    places = spread([y.mean for _, y in points], APART * (highest - lowest))
+    for result, (x, y), place in zip(shown, points, places, strict=True):
         colour = "#c2410c" if result.variant.source == "text" else "#1d4ed8"
-        axes.errorbar(
-            x.mean, y.mean, xerr=x.half_width, yerr=y.half_width, fmt="o", color=colour, ms=4, lw=0.8, alpha=0.85
+        bars = {"xerr": x.half_width, "yerr": y.half_width, "lw": 0.8, "alpha": 0.85}
+        axes.errorbar(x.mean, y.mean, fmt="o", color=colour, ms=4, **bars)
+        axes.annotate(
+            result.variant.title,
+            (x.mean, y.mean),
+            (1.04, place),
+            textcoords=("axes fraction", "data"),
+            va="center",
+            color=colour,
+            arrowprops={"arrowstyle": "-", "lw": 0.4, "color": colour, "relpos": (0, 0.5)},
+            fontsize=8,
         )
-        axes.annotate(result.variant.title, (x.mean, y.mean), (5, 4), textcoords="offset points", fontsize=7.5)
+    axes.set_xlim(min(1 - LEAST_SHOWN, *(x.mean - x.half_width - 0.005 for x, _ in points)), 1.005)
     axes.set_xlabel("content: the prompted shape is recognised")
     axes.set_ylabel("consistency with the reference")
     axes.grid(alpha=0.25)
     axes.set_title("Orange: references from text; blue: a given picture as the reference", fontsize=10)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
+
+
+def spread(values: Sequence[float], least: float) -> list[float]:
+    """Rising values moved apart, so that each is `least` or more above the one before, and in the middle as before."""
+    places: list[float] = []
+    for value in values:
+        places.append(value if not places else max(value, places[-1] + least))
+    moved = (sum(places) - sum(values)) / len(values)
+    return [place - moved for place in places]
 
 
 def contact_sheet(
