@@ -43,6 +43,7 @@ VARIANTS = {
         Variant("values", "AdaIN of values too", {"adain_values": True}),
         Variant("coarse", "8x8 layers only", {"blocks": "input.5, middle, output.0-1"}),
         Variant("fine", "16x16 layers only", {"blocks": "input.3, output.2-3"}),
+        Variant("output", "output blocks only", {"blocks": "output"}),
         Variant("early", "first half of sampling", {"end_percent": 0.5}),
         Variant("late", "second half of sampling", {"start_percent": 0.5}),
         Variant("strong", "group norm, shift ln 2", STRONG),
