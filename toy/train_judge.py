@@ -1,6 +1,6 @@
 """Train the judge on procedural icons, and tell how often it is right on others.
 
-    COMFYUI_PATH=path/to/ComfyUI python -m toy.train_judge [--steps 3000] [--out toy/judge.safetensors]
+    COMFYUI_PATH=path/to/ComfyUI python -m toy.train_judge [--steps 3000] [--start-from FILE] [--out FILE]
 
 Needs no host and no GPU: a quarter of an hour on two CPU cores.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from . import icons
-from .judge import CHECKPOINT, HEADS, Judge, oklab, palette_distances
+from .judge import CHECKPOINT, HEADS, Judge, load, oklab, palette_distances
 from .precision import half_precision
 
 HELD_OUT_SEED = 1_000_000_007  # no step of training has it
@@ -71,10 +71,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="icons a step (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--start-from", type=Path, metavar="FILE", help="begin with the weights of this checkpoint")
     parser.add_argument("--out", type=Path, default=CHECKPOINT, help="default: beside the icon model")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    judge = Judge()
+    judge = load(options.start_from).requires_grad_(True) if options.start_from else Judge()
     train(judge, options.steps, options.batch, options.lr, options.seed)
     print(report(judge.requires_grad_(False).eval()))
     save_file({name: weight.half().contiguous() for name, weight in judge.state_dict().items()}, options.out)
