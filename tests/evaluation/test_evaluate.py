@@ -2,7 +2,7 @@
 
 The thresholds leave room for chance on this many sets, not for sharing to stop working: it leaves less than half of the
 plain model's colour distance (docs/evaluation.md), give or take a tenth. Where targets no longer see the reference all
-of it is left, and three quarters is missed.
+of it is left, far above 0.65.
 """
 
 import json
@@ -39,16 +39,16 @@ def found(tmp_path_factory):
 
 def test_sharing_brings_colours_closer(found):
     for key in ("defaults", "strong"):
-        assert found[0]["variants"][key]["goals"]["colour"] < 0.75, key
+        assert found[0]["variants"][key]["goals"]["colour"] < 0.65, key
 
 
 def test_sharing_brings_the_other_parts_of_a_style_closer(found):
-    """On average of the three by at least a tenth: chance moves that mean by about 0.04 on this many sets."""
+    """On average of the three by a fifth, half of what it is: chance moves that mean by about 0.04 here."""
 
     def agreement(key):
         return np.mean([found[0]["variants"][key][head]["mean"] for head in ("pattern", "outline", "backdrop")])
 
-    assert agreement("strong") > agreement("plain") + 0.1
+    assert agreement("strong") > agreement("plain") + 0.2
 
 
 def test_images_still_show_what_their_prompts_say(found):
@@ -59,7 +59,9 @@ def test_images_still_show_what_their_prompts_say(found):
 
 
 def test_the_model_draws_what_it_is_told(found):
-    assert found[0]["model"]["shape_recognised"] > 0.85
+    """Nearly always (docs/evaluation.md); of 60 samples and their hundred words a few may go wrong."""
+    assert found[0]["model"]["shape_recognised"] > 0.9
+    assert found[0]["model"]["words_obeyed"] > 0.9
 
 
 def test_the_report_is_complete(found):
