@@ -49,7 +49,8 @@ class StyleAlignedShareAttention(io.ComfyNode):
                     "share_group_norm",
                     default=False,
                     tooltip="Take the statistics of group norms over each image and the reference together: a stronger "
-                    "match of colours and contrast. The authors use it for style from an image and panoramas.",
+                    "match of contrast and backdrops, with a shift. The authors use it for style from an image and "
+                    "panoramas.",
                 ),
                 io.Boolean.Input(
                     "adain_queries",
