@@ -68,7 +68,7 @@ COMMANDS = {
     "matrix": Command(
         "devtools.matrix",
         "run the tests on every pinned release and print a table: all of them on the newest, and "
-        f"{' and '.join(matrix.ON_OLDER_HOSTS)} on the older ones, or those named. With --jobs N "
+        f"{', '.join(matrix.ON_OLDER_HOSTS)} on the older ones, or those named. With --jobs N "
         "N releases at a time, with --older all but the newest; all else goes to pytest",
     ),
     "serve": Command("devtools.serve", "start ComfyUI in the browser with the pack in it", serve_options),

@@ -1,8 +1,8 @@
 """The tests on every pinned ComfyUI, and a table of how they went.
 
 Each run is `dev.py test --host VERSION`: all tests on the newest release and, on the older ones, those that touch the
-host: in pytest's process and on a server. Paths among the arguments take the place of both; `dev.py matrix tests` runs
-all tests everywhere. The table is made of what each run itself reports.
+host: in pytest's process, on a server and in a browser. Paths among the arguments take the place of all of these;
+`dev.py matrix tests` runs all tests everywhere. The table is made of what each run itself reports.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 
 from devtools.fetch import DEFAULT_RELEASE, RELEASES, ROOT
 
-ON_OLDER_HOSTS = ("tests/host", "tests/server")
+ON_OLDER_HOSTS = ("tests/host", "tests/server", "tests/browser")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Tests in a real browser, on a real ComfyUI server that has the pack installed as users have it.
 
-One server and one page serve them all. Screenshots go to output/browser, which git ignores: look at them.
+One server and one page serve them all. Screenshots go to output/browser/VERSION, which git ignores: look at them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from releases import HOST
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -25,21 +26,12 @@ from devtools.server import PACK_NAME, ROOT, TOY_CHECKPOINT, Server, link_file
 from devtools.thumbnails import WORKFLOWS, place_picture, with_icon_model
 from devtools.workflow import set_widget, to_prompt
 
-PICTURES = ROOT / "output" / "browser"
-OLDEST_INTERFACE = (0, 30)  # ComfyUI's version; the interface of older ones has other elements
-
-
-def host_version() -> tuple[int, ...]:
-    from comfyui_version import __version__
-
-    return tuple(int(number) for number in __version__.split(".")[:2])
+PICTURES = ROOT / "output" / "browser" / HOST
 
 
 @pytest.fixture(scope="package")
 def chromium() -> Path:
     """The browser's executable; without one there is nothing to test, which in CI is a failure."""
-    if host_version() < OLDEST_INTERFACE:
-        pytest.skip("the browser tests know the interface of ComfyUI 0.30 and later")
     with sync_playwright() as playwright:
         executable = find(playwright)
     if executable is None and os.environ.get("CI"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
+from releases import since
 
 from devtools.client import Client
 
@@ -26,10 +27,10 @@ def widgets(node: str, *, advanced: bool) -> list[str]:
 
 
 def search(bench, words: str) -> Locator:
-    """The results for what is typed in the dialog that a double click on the canvas opens."""
+    """The results for what is typed after a double click on the canvas."""
     bench.page.mouse.dblclick(*EMPTY_PLACE)
-    bench.page.get_by_role("dialog").get_by_role("combobox").fill(words)
-    return bench.page.get_by_test_id("result-item")
+    bench.page.locator("[role=combobox]:focus").fill(words)
+    return bench.page.get_by_test_id("result-item").or_(bench.page.locator(".p-autocomplete-option"))  # or as in 0.16
 
 
 @pytest.mark.parametrize("words", ["style", "consistent", "style aligned", "shared attention"])
@@ -40,6 +41,7 @@ def test_all_are_found_by_the_words_of_a_user(bench, words: str):
     bench.shot(f"search-{words.replace(' ', '-')}")
 
 
+@since("0.18.2", "categories in the search")
 def test_all_are_in_one_category(bench, server: Client):
     info = server.object_info()
     assert {info[node]["category"] for node in NODES} == {CATEGORY}
@@ -58,7 +60,7 @@ def test_every_socket_has_a_tooltip(bench, server: Client, node: str):
     assert all(schema["output_tooltips"])
     drawn = bench.add_node(node)
     widget = widgets(node, advanced=False)[0]
-    drawn.get_by_test_id("node-widget").filter(has_text=widget).first.hover()
+    drawn.get_by_text(widget, exact=True).first.hover(force=True)  # a label may lie on the field that listens
     expect(bench.page.get_by_text(inputs[widget][1]["tooltip"])).to_be_visible()
     bench.shot(f"node-{node}")
 
@@ -67,10 +69,10 @@ def test_every_socket_has_a_tooltip(bench, server: Client, node: str):
 def test_rare_settings_are_folded_away(bench, node: str):
     drawn = bench.add_node(node)
     for name in widgets(node, advanced=False):
-        expect(drawn.get_by_test_id("node-widget").filter(has_text=name)).not_to_have_count(0)
+        expect(drawn.get_by_text(name, exact=True).first).to_be_visible()
     for name in widgets(node, advanced=True):
         expect(drawn.get_by_text(name, exact=True)).to_have_count(0)
-    drawn.get_by_test_id("advanced-inputs-button").click()
+    drawn.get_by_text("Show advanced inputs").click()
     for name in widgets(node, advanced=True):
         expect(drawn.get_by_text(name, exact=True).first).to_be_visible()
     bench.shot(f"unfolded-{node}")

@@ -34,8 +34,8 @@ def test_draws_its_pictures(bench, name: str):
     expect(shown.first).to_have_js_property("naturalWidth", PICTURE_SIZE)
     for node_id in bench.nodes("StyleAlignedSaveStyle"):
         expect(bench.node(node_id).locator("input").last).to_have_value(SAVED)
-    assert not bench.overlaps()
     bench.shot(f"drawn-{name}")
+    assert not bench.overlaps()
 
 
 def rows(prompt: dict[str, Any]) -> int:

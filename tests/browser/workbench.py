@@ -33,9 +33,10 @@ FOR_ICONS = {
 _HOST_NOISE = [
     re.compile(pattern)
     for pattern in (
-        r"404 \(Not Found\) \S+/(user\.css|api/userdata\S*)$",  # settings and lists that a new user does not have
+        r"404 \(Not Found\) \S+/(favicon\.ico|user\.css|api/userdata\S*)$",  # what a new user does not have
         r"404 \(Not Found\) \S+/docs/\w+/\w+\.md$",  # where it looks for a help page first; then at docs/NODE.md
         r"ComfyApp graph accessed before initialization",
+        r"^TypeError: Cannot set properties of null[\s\S]*/vendor-primevue-",  # when ComfyUI 0.16's closes the search
         r"https://\S+.* violates the following Content Security Policy",
         r"Fetch API cannot load https://",
     )
@@ -71,6 +72,13 @@ _SET_VALUES = """([type, values]) => {
 _CLOSE_OTHER_TABS = """async () => {
   const tabs = app.extensionManager.workflow;
   for (const tab of [...tabs.openWorkflows]) if (tab !== tabs.activeWorkflow) await tabs.closeWorkflow(tab);
+}"""
+
+# Older interfaces would spread the nodes of every graph that is opened.
+_DRAW_IN_HTML = """async wanted => {
+  const setting = app.extensionManager.setting;
+  if (setting.get("Comfy.VueNodes.AutoScaleLayout")) await setting.set("Comfy.VueNodes.AutoScaleLayout", false);
+  await setting.set("Comfy.VueNodes.Enabled", wanted);
 }"""
 
 _ADD_NODE = """type => {
@@ -129,18 +137,24 @@ class Workbench:
 
     def start_anew(self) -> None:
         """An empty graph, and nothing in front of it."""
-        while (dialogs := self.page.get_by_role("dialog")).count():
-            self.page.keyboard.press("Escape")
-            expect(dialogs).to_have_count(0)
+        self.close_dialogs()
         self.command("Comfy.NewBlankWorkflow")
         self.page.wait_for_function("app.graph.nodes.length === 0")
         self.page.evaluate(_CLOSE_OTHER_TABS)
         self.page.evaluate("() => app.extensionManager.toast.removeAll()")
         expect(self.toasts()).to_have_count(0)
 
+    def close_dialogs(self) -> None:
+        dialogs = self.page.get_by_role("dialog")
+        while dialogs.count():
+            button = dialogs.get_by_role("button", name="Close")  # ComfyUI 0.16's templates do not hear Escape
+            button.first.click() if button.count() else self.page.keyboard.press("Escape")
+            expect(dialogs).to_have_count(0)
+        self.page.keyboard.press("Escape")  # closes the search, which is no dialog there
+
     def draw_nodes_in_html(self, wanted: bool) -> None:
         """Switch between the host's two ways to draw nodes: elements of the page ("Nodes 2.0"), or one canvas."""
-        self.page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", wanted)
+        self.page.evaluate(_DRAW_IN_HTML, wanted)
         expect(self.page.get_by_test_id("transform-pane")).to_have_count(1 if wanted else 0)
 
     def command(self, name: str) -> None:
@@ -256,6 +270,12 @@ class Workbench:
     def overlay(self) -> Locator:
         """The host's notice of errors."""
         return self.page.get_by_test_id("error-overlay")
+
+    def mark_of_error(self, node_id: int) -> Locator:
+        """What marks a node that was refused: a badge, or as in ComfyUI 0.16 a red frame."""
+        node = self.node(node_id)
+        framed = self.page.locator(f"[data-node-id='{node_id}'].outline-node-stroke-error")
+        return node.get_by_role("button", name="Error").or_(framed).first
 
     def toasts(self) -> Locator:
         return self.page.locator(".p-toast-message")

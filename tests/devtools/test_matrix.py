@@ -48,12 +48,13 @@ import os
 def test_three():
     assert os.environ["RELEASE"] != os.environ.get("BAD")
 """,
+    "browser/test_browser.py": "def test_four(): pass",
 }
 
 
 @pytest.fixture(autouse=True)
 def _checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkout with four tests."""
+    """A checkout with five tests."""
     monkeypatch.setattr(matrix, "ROOT", tmp_path)
     files = {"dev.py": FAKE_DEV, "tests/conftest.py": CONFTEST, "pytest.ini": "[pytest]\ntestpaths = tests\n"}
     for name, text in {**files, **{f"tests/{name}": text for name, text in TESTS.items()}}.items():
@@ -74,8 +75,8 @@ def test_all_on_the_newest_and_the_hosts_tests_on_an_older_one(capfd: pytest.Cap
     status, rows = run(capfd)
     assert status == 0
     assert rows == {
-        DEFAULT_RELEASE: ["3.11.7", "2.11.0", "all", "4", "0", "0", "ok"],
-        OLD: ["3.11.7", "2.11.0", "tests/host tests/server", "2", "0", "1", "ok"],
+        DEFAULT_RELEASE: ["3.11.7", "2.11.0", "all", "5", "0", "0", "ok"],
+        OLD: ["3.11.7", "2.11.0", "tests/host tests/server tests/browser", "3", "0", "1", "ok"],
     }
 
 
@@ -104,7 +105,7 @@ def test_a_failure_on_one_host_fails_the_whole(
     status, rows = run(capfd)
     assert status == 1
     assert rows[DEFAULT_RELEASE][-1] == "ok"
-    assert rows[OLD][3:] == ["1", "1", "1", "FAILED"]
+    assert rows[OLD][3:] == ["2", "1", "1", "FAILED"]
 
 
 def test_a_host_that_cannot_be_set_up_fails_and_the_next_one_is_run(
