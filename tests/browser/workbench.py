@@ -274,7 +274,7 @@ class Workbench:
     def mark_of_error(self, node_id: int) -> Locator:
         """What marks a node that was refused: a badge, or as in ComfyUI 0.16 a red frame."""
         node = self.node(node_id)
-        framed = self.page.locator(f"[data-node-id='{node_id}'].outline-node-stroke-error")
+        framed = node.and_(self.page.locator(".outline-node-stroke-error"))
         return node.get_by_role("button", name="Error").or_(framed).first
 
     def toasts(self) -> Locator:
