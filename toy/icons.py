@@ -127,7 +127,8 @@ SAID = 0.4  # how often a caption says a word of its style
 
 FRAME = 3  # pixels
 BAND = 4  # pixels, of a fill pattern: whole tokens of a UNet that halves the picture once or twice
-INK, CHALK = 0.03, 0.97
+OUTLINE = 2  # pixels: one pixel is no more than a hint in the noise, as above, and a set came out with none
+LINES = {"inked": 0.03, "chalked": 0.97}
 
 
 @dataclass(frozen=True)
@@ -173,12 +174,12 @@ def random_colour(
 
 def random_style(rng: Generator) -> Style:
     """Any style whose every part can be seen: its words must be as plain to a viewer as to the caption."""
+    pattern, outline, backdrop = (int(rng.integers(len(kinds))) for kinds in (PATTERNS, OUTLINES, BACKDROPS))
     while True:
         background = random_colour(rng, saturation=(0.1, 0.9), value=(0.25, 1.0))
         fill, second = (random_colour(rng, saturation=(0.4, 1.0), value=(0.3, 1.0)) for _ in range(2))
-        if _can_be_told_apart(background, fill, second):
+        if _can_be_told_apart(background, fill, second) and _shows(OUTLINES[outline], background):
             break
-    pattern, outline, backdrop = (int(rng.integers(len(kinds))) for kinds in (PATTERNS, OUTLINES, BACKDROPS))
     if PATTERNS[pattern] != "plain" and fill.mean() < second.mean():
         # The lighter band comes first, always. In either order a pattern would be grey on average: no more than a
         # hint in the noise, which a small model is slow to learn.
@@ -196,6 +197,14 @@ def _can_be_told_apart(background: Colour, fill: Colour, second: Colour) -> bool
     )
 
 
+def _shows(outline: str, background: Colour) -> bool:
+    """Whether an outline stands out from the background, which lies around it.
+
+    Fainter ones are lost in a sampler's noise: a small model then draws none, and far fewer than it was shown.
+    """
+    return outline == "borderless" or bool(abs(background - LINES[outline]).sum() > 0.9)
+
+
 def draw(rng: Generator, shape: str, style: Style) -> Picture:
     """One icon, somewhere about the middle and not always equally large."""
     coverage = _coverage(shape, centre=rng.uniform(-0.12, 0.12, 2), radius=rng.uniform(0.62, 0.8))
@@ -204,7 +213,7 @@ def draw(rng: Generator, shape: str, style: Style) -> Picture:
     soft = coverage[..., None]
     image = _backdrop(style) * (1 - soft) + _fill(style) * soft
     if OUTLINES[style.outline] != "borderless":
-        image[_outline(coverage > 0.5)] = INK if OUTLINES[style.outline] == "inked" else CHALK
+        image[_outline(coverage > 0.5)] = LINES[OUTLINES[style.outline]]
     return (image.clip(0, 1) * 255).astype(np.uint8)
 
 
@@ -254,12 +263,15 @@ def _fill(style: Style) -> Field:
 
 
 def _outline(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels outside of a body that have a neighbour above, below, left or right in it.
+    """The pixels outside of a body that are OUTLINE or fewer steps up, down, left or right away from it.
 
     Outside, since an outline within would leave nothing of the fill in a sun's rays.
     """
-    padded = np.pad(body, 1)
-    return ~body & (padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:])
+    grown = body
+    for _ in range(OUTLINE):
+        padded = np.pad(grown, 1)
+        grown = grown | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+    return grown & ~body
 
 
 def random_caption(rng: Generator, shape: str, style: Style) -> list[str]:

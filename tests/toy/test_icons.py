@@ -57,6 +57,22 @@ def test_every_part_of_a_style_shows_where_it_should(part, word):
     assert not changed[outside if part == "pattern" else body].any()
 
 
+def test_an_outline_is_as_wide_all_along_a_straight_edge():
+    plain, image = drawn("square"), drawn("square", styled(outline="inked"))
+    row = (plain != image).any(-1)[icons.SIZE // 2]
+    assert row.sum() == 2 * icons.OUTLINE
+
+
+def test_outlines_are_as_frequent_as_each_other_and_stand_out():
+    rng = np.random.default_rng(0)
+    styles = [icons.random_style(rng) for _ in range(600)]
+    words = [icons.OUTLINES[style.outline] for style in styles]
+    assert all(0.25 < words.count(word) / len(words) < 0.42 for word in icons.OUTLINES)
+    for word, style in zip(words, styles, strict=True):
+        if word != "borderless":
+            assert abs(style.background - icons.LINES[word]).sum() > 0.9
+
+
 def test_an_unknown_shape_is_named():
     with pytest.raises(ValueError, match=r"'blob'.*circle"):
         drawn("blob")
