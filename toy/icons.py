@@ -127,7 +127,7 @@ SAID = 0.4  # how often a caption says a word of its style
 
 FRAME = 3  # pixels
 BAND = 4  # pixels, of a fill pattern: whole tokens of a UNet that halves the picture once or twice
-OUTLINE = 2  # pixels: one pixel is no more than a hint in the noise, as above, and a set came out with none
+OUTLINE = 2  # pixels
 LINES = {"inked": 0.03, "chalked": 0.97}
 
 

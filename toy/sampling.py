@@ -17,7 +17,7 @@ def signal_powers() -> Tensor:
 
 
 def sample(predict: Predict, noise: Tensor, tokens: Tensor, nothing: Tensor, steps: int, cfg: float = 3.0) -> Tensor:
-    """Clean latents from noise `(rows, 3, height, width)` by DDIM (Song et al. 2021, eq. 12 with sigma 0)."""
+    """Clean latents from noise `(rows, 3, height, width)` by DDIM."""
     powers = signal_powers().to(noise.device)
     timesteps = torch.linspace(TIMESTEPS - 1, 0, steps).round().long().to(noise.device)
     x = noise
@@ -25,8 +25,13 @@ def sample(predict: Predict, noise: Tensor, tokens: Tensor, nothing: Tensor, ste
         rows = timestep.expand(len(x))
         velocity = predict(x, rows, tokens).lerp(predict(x, rows, nothing), 1 - cfg)
         power = powers[timestep]
-        clean = power.sqrt() * x - (1 - power).sqrt() * velocity
-        residual = (1 - power).sqrt() * x + power.sqrt() * velocity
         after = powers[timesteps[step + 1]] if step + 1 < steps else torch.ones_like(power)
-        x = after.sqrt() * clean + (1 - after).sqrt() * residual
+        x = ddim_step(x, velocity, power, after)
     return x
+
+
+def ddim_step(x: Tensor, velocity: Tensor, power: Tensor, after: Tensor) -> Tensor:
+    """To another share of the signal in the power; both broadcast to x (Song et al. 2021, eq. 12 with sigma 0)."""
+    clean = power.sqrt() * x - (1 - power).sqrt() * velocity
+    noise = (1 - power).sqrt() * x + power.sqrt() * velocity
+    return after.sqrt() * clean + (1 - after).sqrt() * noise

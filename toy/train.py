@@ -31,6 +31,12 @@ UNET_PREFIX, TEXT_PREFIX = "model.diffusion_model.", "cond_stage_model.transform
 PIXEL_SPACE_VAE = "first_stage_model.pixel_space_vae"  # a key by which the host picks that VAE
 
 EMPTY_PROMPTS = 0.1  # the share of captions left out, for classifier-free guidance
+LOWER_LEVELS = 1.5  # the power of a uniform draw that picks the noise level: details settle at the lower ones
+SETTLED = 0.9  # the signal's share of the power from which on it is clear what a picture shows
+OWN_STATES = 0.5  # the share of settled inputs to which the model itself has come
+FARTHEST, STRIDE = 150, 33  # timesteps: from how far above at most, and how much of that in a step
+GRAIN_WEIGHT = 2.0  # of errors that show as grain
+FLAT = 0.02  # neighbours that differ by less, of a picture's range of 1, lie on one flat area
 WARM_UP = 200  # steps
 DECAY = 0.4  # the share of the steps, at the end, in which the learning rate falls to nothing
 REPORT_EVERY, SAVE_EVERY = 20, 100  # steps
@@ -70,24 +76,60 @@ class Trainer:
         self.signal = sampling.signal_powers().to(device)
         self.step = 0
 
-    def batch(self, rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """This step's icons `(rows, 3, SIZE, SIZE)`, tokens, timesteps `(rows,)` and noise, some captions left out."""
+    def batch(self, rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """This step's icons `(rows, 3, SIZE, SIZE)`, tokens, timesteps `(rows,)`, noise, some captions left out.
+
+        The last are `(rows,)`: from how many timesteps above its own the model itself brings an input, see `inputs`.
+        """
         data = icons.dataset(rows, seed=(self.seed, self.step))
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         clean = (torch.from_numpy(data.images).permute(0, 3, 1, 2).float() / 127.5 - 1) * LATENT_SCALE
         left_out = torch.rand(rows, 1, generator=generator) < EMPTY_PROMPTS
         tokens = torch.where(left_out, torch.tensor(icons.token_ids([])), torch.from_numpy(data.tokens))
-        timesteps = torch.randint(sampling.TIMESTEPS, (rows,), generator=generator)
+        timesteps = (torch.rand(rows, generator=generator) ** LOWER_LEVELS * sampling.TIMESTEPS).long()
+        own = torch.rand(rows, generator=generator) < OWN_STATES
+        above = torch.randint(1, FARTHEST + 1, (rows,), generator=generator)
         noise = torch.randn(clean.shape, generator=generator)
-        clean, tokens, timesteps, noise = (part.to(self.device) for part in (clean, tokens, timesteps, noise))
-        return clean, tokens, timesteps, noise
+        clean, tokens, timesteps, noise, own, above = (
+            part.to(self.device) for part in (clean, tokens, timesteps, noise, own, above)
+        )
+        return clean, tokens, timesteps, noise, above * (own & (self.signal[timesteps] > SETTLED))
 
-    def loss(self, clean: Tensor, tokens: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
-        """Mean squared error of the predicted v, at one noise level an image; the shapes are those of `batch`."""
+    def inputs(self, clean: Tensor, tokens: Tensor, timesteps: Tensor, noise: Tensor, above: Tensor) -> Tensor:
+        """Noised icons at `timesteps`, some of them noised `above` that and brought down by the model.
+
+        In a sampler a model sees what it has left of the noise before. Trained on fresh noise alone it takes that for
+        the picture's own, and grain stays to the end (scheduled sampling; Deng et al. 2023, arXiv 2210.05147). Not at
+        higher levels: there an input that the model made does not yet say which picture it came from.
+        """
+        level = timesteps + above
+        noised = self.mixed(clean, noise, level)
+        while len(rows := (level > timesteps).nonzero().squeeze(1)):
+            with torch.no_grad():
+                velocity = self.predict(noised[rows], level[rows], tokens[rows])
+            below = timesteps[rows].maximum(level[rows] - STRIDE)
+            before, after = (self.signal[each].view(-1, 1, 1, 1) for each in (level[rows], below))
+            noised = noised.index_copy(0, rows, sampling.ddim_step(noised[rows], velocity, before, after))
+            level = level.index_copy(0, rows, below)
+        return noised
+
+    def mixed(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         power = self.signal[timesteps].view(-1, 1, 1, 1)
-        noised = power.sqrt() * clean + (1 - power).sqrt() * noise
-        velocity = power.sqrt() * noise - (1 - power).sqrt() * clean
-        return (self.predict(noised, timesteps, tokens) - velocity).square().mean()
+        return power.sqrt() * clean + (1 - power).sqrt() * noise
+
+    def loss(self, clean: Tensor, tokens: Tensor, timesteps: Tensor, noise: Tensor, above: Tensor) -> Tensor:
+        """Mean squared error of the predicted v, and more for grain; the shapes are those of `batch`.
+
+        An error of a hundredth is nothing beside those at edges, but on a flat area eyes see it: where the picture is
+        flat, the differences of neighbours' errors count too. Not so at higher noise levels, where an outline may
+        or may not be: weighted by what turned out to be flat, the best guess would be that there is none.
+        """
+        noised = self.inputs(clean, tokens, timesteps, noise, above)
+        power = self.signal[timesteps].view(-1, 1, 1, 1)
+        velocity = (power.sqrt() * noised - clean) / (1 - power).sqrt()
+        error = self.predict(noised, timesteps, tokens) - velocity
+        grain = [(power > SETTLED) * _flat(clean, axis) * error.diff(dim=axis).square() for axis in (-2, -1)]
+        return error.square().mean() + GRAIN_WEIGHT * sum(each.mean() for each in grain)
 
     def predict(self, noised: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
         with half_precision(self.device):
@@ -164,6 +206,11 @@ class Trainer:
         _set(self.average, state["average"])
         _set(self.weights, state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _flat(pictures: Tensor, axis: int) -> Tensor:
+    """Where neighbours along an axis have one colour: `(rows, 1, height, width)`, one less along the axis."""
+    return pictures.diff(dim=axis).abs().amax(1, keepdim=True) < FLAT
 
 
 def _set(weights: list[Tensor], values: list[Tensor]) -> None:

@@ -45,6 +45,61 @@ def test_training_lowers_the_loss_and_exports_a_checkpoint(new_trainer, tmp_path
     assert vae is not None
 
 
+def perfect(trainer, clean):
+    """What a model that knows the pictures would predict, in the place of the trainer's own."""
+
+    def predict(noised, timesteps, _tokens):
+        power = trainer.signal[timesteps].view(-1, 1, 1, 1)
+        return (power.sqrt() * noised - clean[: len(noised)]) / (1 - power).sqrt()
+
+    return predict
+
+
+def test_inputs_are_noised_or_brought_down_by_the_model(new_trainer, monkeypatch):
+    trainer = new_trainer(seed=0)
+    clean, tokens, _, noise, _ = trainer.batch(4)
+    clean = clean[:1].expand(4, -1, -1, -1)
+    timesteps, above = torch.tensor([0, 20, 60, 90]), torch.tensor([0, 150, 0, 5])
+    noised = trainer.mixed(clean, noise, timesteps)
+
+    inputs = trainer.inputs(clean, tokens, timesteps, noise, above)
+    assert (inputs == noised).flatten(1).all(1).tolist() == [True, False, True, False]
+
+    monkeypatch.setattr(trainer, "predict", perfect(trainer, clean))  # its steps stay on the line to the noise
+    torch.testing.assert_close(trainer.inputs(clean, tokens, timesteps, noise, above), noised, rtol=1e-4, atol=1e-4)
+
+
+def test_only_settled_inputs_come_from_the_model(new_trainer):
+    from toy.train import FARTHEST, SETTLED
+
+    trainer = new_trainer(seed=0)
+    _, _, timesteps, _, above = trainer.batch(400)
+    settled = trainer.signal[timesteps] > SETTLED
+    assert (above[~settled] == 0).all()
+    assert 0.3 < (above[settled] > 0).float().mean() < 0.7
+    assert above.max() <= FARTHEST
+
+
+def test_the_loss_is_nothing_for_a_perfect_model_and_counts_grain_once_it_is_settled(new_trainer, monkeypatch):
+    from toy.train import GRAIN_WEIGHT
+
+    trainer = new_trainer(seed=0)
+    clean, tokens, _, noise, above = trainer.batch(1)
+    checkers = torch.ones(32, 32)
+    checkers[::2, ::2] = checkers[1::2, 1::2] = -1
+    clean = torch.zeros_like(clean)  # all of it one flat area
+
+    def loss(timestep, error):
+        exact = perfect(trainer, clean)
+        monkeypatch.setattr(trainer, "predict", lambda *inputs: exact(*inputs) + error)
+        return trainer.loss(clean, tokens, torch.tensor([timestep]), noise, 0 * above).item()
+
+    assert loss(20, 0) == pytest.approx(0, abs=1e-6)
+    assert loss(20, 0.1) == pytest.approx(0.01, rel=1e-3)  # a colour that is a little off
+    assert loss(20, 0.1 * checkers) == pytest.approx(0.01 + GRAIN_WEIGHT * 2 * 0.04, rel=1e-3)
+    assert loss(600, 0.1 * checkers) == pytest.approx(0.01, rel=1e-3)
+
+
 def test_a_seed_decides_a_run(new_trainer):
     first, second, other = (new_trainer(seed) for seed in (3, 3, 4))
     for trainer in (first, second, other):
