@@ -26,7 +26,7 @@ from toy import icons, judge
 from toy.precision import half_precision
 
 STEPS, CFG, SAMPLER = 12, 3.0, ("dpmpp_2m", "karras")
-QUALITY_STEPS, QUALITY_SAMPLER = 30, ("ddim", "ddim_uniform")
+QUALITY_STEPS = 30
 SAMPLES_AT_ONCE = 20
 INVERSION_STEPS, INVERSION_CFG = 50, 2.0
 UNET_BLOCKS = 12  # more than the icon model has of a kind
@@ -54,7 +54,7 @@ class Studio:
         model = full_sharing(self.loaded.model) if variant.everyone else shared(self.loaded.model, variant.sharing)
         if variant.source != "text":
             model, latent = self._with_picture(model, variant, wanted)
-        return self._sample(model, wanted.number, positive, latent, STEPS, SAMPLER)
+        return self._sample(model, wanted.number, positive, latent, STEPS)
 
     def draw_samples(self, part: int) -> Tensor:
         """Pictures of the model alone, to judge it by: (SAMPLES_AT_ONCE, SIZE, SIZE, 3), 0..1."""
@@ -63,14 +63,12 @@ class Studio:
         prompts = "\n".join(" ".join(caption) for caption in captions(part, SAMPLES_AT_ONCE))
         positive = StyleAlignedPrompts.execute(self.loaded.clip, prompts, "").result[0]
         latent = {"samples": torch.zeros(SAMPLES_AT_ONCE, 3, icons.SIZE, icons.SIZE)}
-        return self._sample(self.loaded.model, part, positive, latent, QUALITY_STEPS, QUALITY_SAMPLER)
+        return self._sample(self.loaded.model, part, positive, latent, QUALITY_STEPS)
 
-    def _sample(
-        self, model: Any, seed: int, positive: Any, latent: dict[str, Any], steps: int, sampler: tuple[str, str]
-    ) -> Tensor:
+    def _sample(self, model: Any, seed: int, positive: Any, latent: dict[str, Any], steps: int) -> Tensor:
         from nodes import common_ksampler  # the host's
 
-        drawn = common_ksampler(model, seed, steps, CFG, *sampler, positive, self.empty, latent)[0]["samples"]
+        drawn = common_ksampler(model, seed, steps, CFG, *SAMPLER, positive, self.empty, latent)[0]["samples"]
         pictures: Tensor = self.loaded.vae.decode(drawn)
         return pictures.float().clamp(0, 1)
 
