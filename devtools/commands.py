@@ -38,7 +38,7 @@ def demo_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", metavar="FILE", type=Path, help="one prompt a line; the first is the reference")
     parser.add_argument("--style", metavar="TEXT", help="added to every prompt, or a template with {prompt}")
     parser.add_argument("--steps", type=int, help="sampling steps (default: the graph's)")
-    parser.add_argument("--seed", type=int, default=6, help="the same for both rows (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=21, help="the same for both rows (default: %(default)s)")
     parser.add_argument("--cfg", type=float, help="guidance scale (default: the graph's)")
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=ROOT / "output" / "demo", help="default: output/demo"
