@@ -69,6 +69,15 @@ def test_inputs_are_noised_or_brought_down_by_the_model(new_trainer, monkeypatch
     torch.testing.assert_close(trainer.inputs(clean, tokens, timesteps, noise, above), noised, rtol=1e-4, atol=1e-4)
 
 
+def test_lower_noise_levels_are_drawn_more_often(new_trainer):
+    from toy.sampling import TIMESTEPS
+
+    _, _, timesteps, _, _ = new_trainer(seed=0).batch(400)
+    assert timesteps.min() >= 0
+    assert timesteps.max() < TIMESTEPS
+    assert timesteps.median() < 0.42 * TIMESTEPS  # 0.5 if all were as frequent
+
+
 def test_only_settled_inputs_come_from_the_model(new_trainer):
     from toy.train import FARTHEST, SETTLED
 
