@@ -36,7 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sets", type=int, default=200, help="of five pictures, a variant (default: %(default)s)")
     parser.add_argument("--variants", nargs="+", metavar="KEY", default=list(VARIANTS), choices=VARIANTS,
                         help=f"beside the model alone (default: all of {', '.join(VARIANTS)})")  # fmt: skip
-    parser.add_argument("--samples", type=int, default=1000, help="of the model alone, to judge it by; 0 for none")
+    parser.add_argument("--samples", type=int, default=1000,
+                        help="of the model alone, to judge it by, at each of three CFG scales; 0 for none")  # fmt: skip
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw (default: one a core)")
     parser.add_argument("--sheet", metavar="KEY", default="strong", choices=VARIANTS,
                         help="whose sets are shown (default: %(default)s)")  # fmt: skip
@@ -48,11 +49,11 @@ def main(arguments: Sequence[str]) -> int:
     wanted = with_baselines([*chosen.variants, chosen.sheet])
     shelf = Shelf(chosen.out)
     parts = range(-(-chosen.samples // SAMPLES_AT_ONCE))
-    tasks = [(SAMPLES, part) for part in parts]
+    tasks = [(key, part) for key in SAMPLES for part in parts]
     tasks += [(variant.key, number) for number in range(chosen.sets) for variant in wanted]
     draw(shelf, tasks, chosen.workers)
     results = results_of(wanted, shelf, chosen.sets, costs(wanted))
-    quality = model_quality.assess(samples(shelf, parts)) if parts else None
+    quality = {cfg: model_quality.assess(samples(shelf, key, parts)) for key, cfg in SAMPLES.items() if parts}
     settings = {
         "sets": chosen.sets, "steps": drawing.STEPS, "cfg": drawing.CFG, "sampler": " ".join(drawing.SAMPLER),
     }  # fmt: skip
@@ -110,20 +111,20 @@ def result_of(
     )
 
 
-def samples(shelf: Shelf, parts: Sequence[int]) -> model_quality.Samples:
-    readings: list[Reading] = [shelf.reading((SAMPLES, part)) for part in parts]
+def samples(shelf: Shelf, key: str, parts: Sequence[int]) -> model_quality.Samples:
+    readings: list[Reading] = [shelf.reading((key, part)) for part in parts]
     return model_quality.Samples(
         [caption for part in parts for caption in model_quality.captions(part, SAMPLES_AT_ONCE)],
         np.concatenate([reading.labels for reading in readings]),
         np.concatenate([reading.palettes for reading in readings]),
-        torch.cat([shelf.pictures((SAMPLES, part)) for part in parts]),
+        torch.cat([shelf.pictures((key, part)) for part in parts]),
     )
 
 
 def write(
     out: Path,
     results: Sequence[report.Result],
-    quality: model_quality.Quality | None,
+    quality: Mapping[float, model_quality.Quality],
     settings: Mapping[str, object],
 ) -> None:
     tables = [report.table(results), report.goals_table(results)]

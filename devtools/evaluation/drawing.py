@@ -26,13 +26,13 @@ from toy import icons, judge
 from toy.precision import half_precision
 
 STEPS, CFG, SAMPLER = 12, 3.0, ("dpmpp_2m", "karras")
-QUALITY_STEPS = 30
+QUALITY_STEPS, QUALITY_CFGS = 30, (1.0, 2.0, CFG)
 SAMPLES_AT_ONCE = 20
 INVERSION_STEPS, INVERSION_CFG = 50, 2.0
 UNET_BLOCKS = 12  # more than the icon model has of a kind
 
-SAMPLES = "samples"
-Task = tuple[str, int]  # a variant's key and a set's number, or SAMPLES and the number of a part of them
+Task = tuple[str, int]  # a variant's key and a set's number, or a key of SAMPLES and the number of a part of them
+SAMPLES = {f"samples-cfg-{cfg:g}": cfg for cfg in QUALITY_CFGS}  # of the model alone
 
 
 class Studio:
@@ -54,21 +54,21 @@ class Studio:
         model = full_sharing(self.loaded.model) if variant.everyone else shared(self.loaded.model, variant.sharing)
         if variant.source != "text":
             model, latent = self._with_picture(model, variant, wanted)
-        return self._sample(model, wanted.number, positive, latent, STEPS)
+        return self._sample(model, wanted.number, positive, latent, STEPS, CFG)
 
-    def draw_samples(self, part: int) -> Tensor:
+    def draw_samples(self, part: int, cfg: float) -> Tensor:
         """Pictures of the model alone, to judge it by: (SAMPLES_AT_ONCE, SIZE, SIZE, 3), 0..1."""
         from style_aligned.nodes.prompts import StyleAlignedPrompts
 
         prompts = "\n".join(" ".join(caption) for caption in captions(part, SAMPLES_AT_ONCE))
         positive = StyleAlignedPrompts.execute(self.loaded.clip, prompts, "").result[0]
         latent = {"samples": torch.zeros(SAMPLES_AT_ONCE, 3, icons.SIZE, icons.SIZE)}
-        return self._sample(self.loaded.model, part, positive, latent, QUALITY_STEPS)
+        return self._sample(self.loaded.model, part, positive, latent, QUALITY_STEPS, cfg)
 
-    def _sample(self, model: Any, seed: int, positive: Any, latent: dict[str, Any], steps: int) -> Tensor:
+    def _sample(self, model: Any, seed: int, positive: Any, latent: dict[str, Any], steps: int, cfg: float) -> Tensor:
         from nodes import common_ksampler  # the host's
 
-        drawn = common_ksampler(model, seed, steps, CFG, *SAMPLER, positive, self.empty, latent)[0]["samples"]
+        drawn = common_ksampler(model, seed, steps, cfg, *SAMPLER, positive, self.empty, latent)[0]["samples"]
         pictures: Tensor = self.loaded.vae.decode(drawn)
         return pictures.float().clamp(0, 1)
 
@@ -163,6 +163,9 @@ def _draw(shelf: Shelf, task: Task) -> None:
     assert _studio is not None
     key, number = task
     with torch.inference_mode(), half_precision():
-        pictures = _studio.draw_samples(number) if key == SAMPLES else _studio.draw(VARIANTS[key], plan(number))
+        if key in SAMPLES:
+            pictures = _studio.draw_samples(number, SAMPLES[key])
+        else:
+            pictures = _studio.draw(VARIANTS[key], plan(number))
     with torch.inference_mode():
         shelf.put(task, pictures, _studio.read(pictures))

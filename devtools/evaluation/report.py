@@ -41,10 +41,12 @@ class Result:
         return {name: Estimate.of(values) for name, values in self.values.items()}
 
 
-def as_json(results: Sequence[Result], quality: Quality | None, settings: Mapping[str, object]) -> dict[str, object]:
+def as_json(
+    results: Sequence[Result], quality: Mapping[float, Quality], settings: Mapping[str, object]
+) -> dict[str, object]:
     return {
         "settings": dict(settings),
-        "model": quality.as_dict() if quality else None,
+        "model": {f"cfg {cfg:g}": each.as_dict() for cfg, each in quality.items()},
         "variants": {
             result.variant.key: {
                 "title": result.variant.title,
@@ -82,25 +84,33 @@ def goals_table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def quality_table(quality: Quality, training: Mapping[str, Mapping[str, float]]) -> str:
-    """The icon model's plain samples beside what is asked of them."""
-    off = max(
-        abs(share - training[head][word])
-        for head, words in quality.frequencies.items()
-        for word, share in words.items()
-    )
+def quality_table(quality: Mapping[float, Quality], training: Mapping[str, Mapping[str, float]]) -> str:
+    """The icon model's plain samples by CFG scale, beside what is asked of them."""
+    found = list(quality.values())
     rows = [
-        ("the prompted shape is recognised", f"{quality.shape_recognised:.1%}", "97%"),
-        ("the style words are obeyed", f"{quality.words_obeyed:.1%}", "95%"),
-        *((f"... {head}", f"{share:.1%}", "") for head, share in quality.obeyed.items()),
-        ("unprompted styles: the most a word's frequency is off", f"{off:.1%}", "near 0"),
-        ("colours: Wasserstein distance to the data's (OKLab)", f"{quality.colour_distance:.4f}",
-         f"{quality.colour_distance_of_data:.4f} between two draws of the data"),
-        ("grain: RMS step between neighbours on flat areas", f"{quality.grain:.4f}",
-         f"{quality.grain_of_data:.4f} in the data"),
+        ("the prompted shape is recognised", [f"{each.shape_recognised:.1%}" for each in found], "97%"),
+        ("the style words are obeyed", [f"{each.words_obeyed:.1%}" for each in found], "95%"),
+        *((f"... {head}", [f"{each.obeyed[head]:.1%}" for each in found], "") for head in training),
+        ("unprompted styles: the most a word's frequency is off", [""] * len(found), "near 0"),
+        *((f"... {head}", [_most_off(each.frequencies[head], expected) for each in found], "")
+          for head, expected in training.items()),
+        ("colours: Wasserstein distance to the data's (OKLab)", [f"{each.colour_distance:.4f}" for each in found],
+         f"{found[0].colour_distance_of_data:.4f} between two draws of the data"),
+        ("grain: RMS step between neighbours on flat areas", [f"{each.grain:.4f}" for each in found],
+         f"{found[0].grain_of_data:.4f} in the data"),
     ]  # fmt: skip
-    lines = [f"| of {quality.samples:,} plain samples | found | wanted |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    scales = [f"CFG {cfg:g}" for cfg in quality]
+    lines = [
+        f"| of {found[0].samples:,} plain samples | {' | '.join(scales)} | wanted |",
+        "|---|" + "---|" * (len(scales) + 1),
+    ]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(cells)} | {wanted} |" for name, cells, wanted in rows)])
+
+
+def _most_off(found: Mapping[str, float], expected: Mapping[str, float]) -> str:
+    """The word that is farthest from its frequency in the data, and by how much."""
+    word = max(expected, key=lambda each: abs(found[each] - expected[each]))
+    return f"{word} {found[word] - expected[word]:+.1%}"
 
 
 def _cell(name: str, estimate: Estimate) -> str:
