@@ -10,12 +10,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from torch import Tensor
+from torch.nn.functional import max_pool2d, pad
 
 from toy import icons
 from toy.judge import HEADS, oklab
 
 SEED = 97
-FLAT = 0.08  # neighbours that differ by less lie on one flat area, of 0..1
+FLAT = 0.08  # neighbours that differ by less lie on one flat area, of 0..1; between others is an edge
+BESIDE = 1  # pixels from an edge, up to which a soft edge shows rather than grain
 
 
 class Samples(NamedTuple):
@@ -23,6 +25,14 @@ class Samples(NamedTuple):
     labels: NDArray[np.int64]  # (rows, heads), as the judge reads them
     palettes: NDArray[np.float32]  # (rows, 3, 3), OKLab
     pictures: Tensor  # (rows, SIZE, SIZE, 3), 0..1
+
+
+@dataclass(frozen=True)
+class Grain:
+    """Root mean square difference of neighbouring pixels on flat areas, 0..1."""
+
+    inside: float  # farther than BESIDE from every edge
+    beside_edges: float
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,8 @@ class Quality:
     frequencies: dict[str, dict[str, float]]
     colour_distance: float  # Wasserstein, mean over OKLab's axes, of samples' palettes to the data's
     colour_distance_of_data: float  # the same between two draws of the data: the floor
-    grain: float  # root mean square difference of neighbouring pixels on flat areas, 0..1
-    grain_of_data: float
+    grain: Grain
+    grain_of_data: Grain
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -73,8 +83,8 @@ def assess(samples: Samples) -> Quality:
         frequencies={head: _frequencies(free[head], HEADS[head]) for head in styles},
         colour_distance=_distance(samples.palettes, _oklab(data)),
         colour_distance_of_data=_distance(_oklab(more), _oklab(data)),
-        grain=_grain(samples.pictures),
-        grain_of_data=_grain(torch.from_numpy(data.images).float() / 255),
+        grain=grain(samples.pictures),
+        grain_of_data=grain(torch.from_numpy(data.images).float() / 255),
     )
 
 
@@ -112,7 +122,23 @@ def _distance(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     return float(np.mean(distances))
 
 
-def _grain(pictures: Tensor) -> float:
-    steps = [pictures.diff(dim=axis).abs().amax(-1) for axis in (1, 2)]
-    flat = torch.cat([step[step < FLAT] for step in steps])
-    return float(flat.square().mean().sqrt())
+def grain(pictures: Tensor) -> Grain:
+    """Of pictures (rows, SIZE, SIZE, 3), 0..1; a step is that of the channel which differs most."""
+    down, right = (pictures.diff(dim=axis).abs().amax(-1) for axis in (1, 2))
+    beside = _beside_edges(down >= FLAT, right >= FLAT)
+    step = torch.cat([down.flatten(), right.flatten()])
+    near = torch.cat([
+        (beside[:, 1:] | beside[:, :-1]).flatten(),
+        (beside[:, :, 1:] | beside[:, :, :-1]).flatten(),
+    ])  # fmt: skip
+    inside, beside_edges = (float(step[(step < FLAT) & where].square().mean().sqrt()) for where in (~near, near))
+    return Grain(inside, beside_edges)
+
+
+def _beside_edges(down: Tensor, right: Tensor) -> Tensor:
+    """Which pixels (rows, SIZE, SIZE) have an edge to a neighbour, or are BESIDE one that has.
+
+    down: (rows, SIZE - 1, SIZE), whether an edge is between a pixel and the one below it; right: likewise.
+    """
+    edge = pad(down, (0, 0, 0, 1)) | pad(down, (0, 0, 1, 0)) | pad(right, (0, 1)) | pad(right, (1, 0))
+    return max_pool2d(edge.float()[:, None], 2 * BESIDE + 1, stride=1, padding=BESIDE)[:, 0] > 0

@@ -96,8 +96,10 @@ def quality_table(quality: Mapping[float, Quality], training: Mapping[str, Mappi
           for head, expected in training.items()),
         ("colours: Wasserstein distance to the data's (OKLab)", [f"{each.colour_distance:.4f}" for each in found],
          f"{found[0].colour_distance_of_data:.4f} between two draws of the data"),
-        ("grain: RMS step between neighbours on flat areas", [f"{each.grain:.4f}" for each in found],
-         f"{found[0].grain_of_data:.4f} in the data"),
+        ("grain: RMS step between neighbours on flat areas", [f"{each.grain.inside:.4f}" for each in found],
+         f"{found[0].grain_of_data.inside:.4f} in the data"),
+        ("... beside edges, which are soft", [f"{each.grain.beside_edges:.4f}" for each in found],
+         f"{found[0].grain_of_data.beside_edges:.4f} in the data"),
     ]  # fmt: skip
     scales = [f"CFG {cfg:g}" for cfg in quality]
     lines = [

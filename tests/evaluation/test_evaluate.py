@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from devtools.evaluation.drawing import SAMPLES_AT_ONCE, Shelf, full_sharing
-from devtools.evaluation.model_quality import Samples, assess, captions
+from devtools.evaluation.model_quality import Grain, Samples, assess, captions, grain
 from devtools.evaluation.readings import Reading
 from devtools.evaluation.sets import TARGETS
 from toy import icons, judge, train_judge
@@ -102,7 +102,22 @@ def test_the_data_itself_passes_for_a_good_model():
     quality = assess(Samples(said, labels.numpy(), palettes.numpy(), shown))
     assert quality.shape_recognised > 0.99
     assert quality.words_obeyed > 0.99
-    assert quality.grain < 2 * quality.grain_of_data + 1e-3
+    assert quality.grain.inside < 2 * quality.grain_of_data.inside + 1e-3
+    assert quality.grain.beside_edges < 2 * quality.grain_of_data.beside_edges + 1e-3
+
+
+def test_grain_and_soft_edges_are_told_apart():
+    size = icons.SIZE
+    halves = torch.zeros(1, size, size, 3)
+    halves[:, :, size // 2 :] = 0.9
+    assert grain(halves) == Grain(0, 0)
+    soft = halves.clone()
+    soft[:, :, size // 2 - 1] = 0.03  # a step of 0.03 beside the edge, in one of 31 columns of pairs
+    assert grain(soft).inside == 0
+    assert grain(soft).beside_edges > 0.005
+    checks = torch.from_numpy(np.indices((size, size)).sum(0) % 2).float()[None, ..., None]
+    everywhere = grain(halves + 0.02 * checks)
+    np.testing.assert_allclose((everywhere.inside, everywhere.beside_edges), 0.02, rtol=1e-4)
 
 
 def style_with(rng: np.random.Generator, words: list[str]) -> icons.Style:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from devtools.evaluation.model_quality import Quality
+from devtools.evaluation.model_quality import Grain, Quality
 from devtools.evaluation.report import Result, quality_table, scatter, spread
 from devtools.evaluation.variants import VARIANTS
 
@@ -40,8 +40,8 @@ def test_the_model_s_table_names_the_word_that_is_farthest_off_at_each_guidance(
             frequencies={"tone": {"dark": dark, "bright": 1 - dark}},
             colour_distance=0.02,
             colour_distance_of_data=0.005,
-            grain=0.02,
-            grain_of_data=0.004,
+            grain=Grain(0.01, 0.02),
+            grain_of_data=Grain(0.002, 0.004),
         )
 
     lines = quality_table({1.0: quality(0.45), 3.0: quality(0.3)}, {"tone": {"dark": 0.4, "bright": 0.6}}).splitlines()
