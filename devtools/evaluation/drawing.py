@@ -31,8 +31,8 @@ SAMPLES_AT_ONCE = 20
 INVERSION_STEPS, INVERSION_CFG = 50, 2.0
 UNET_BLOCKS = 12  # more than the icon model has of a kind
 
-Task = tuple[str, int]  # a variant's key and a set's number, or a key of SAMPLES and the number of a part of them
 SAMPLES = {f"samples-cfg-{cfg:g}": cfg for cfg in QUALITY_CFGS}  # of the model alone
+Task = tuple[str, int]  # a variant's key and a set's number, or a key of SAMPLES and the number of a part of them
 
 
 class Studio:
