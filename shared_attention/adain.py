@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -9,45 +11,71 @@ EPSILON = 1e-5
 HALF_PRECISION = (torch.float16, torch.bfloat16)
 
 
-def adain(x: Tensor, reference: Tensor) -> Tensor:
-    """Give each channel of `x` the mean and standard deviation that it has in `reference`.
+class Statistics(NamedTuple):
+    """Mean and standard deviation of each channel over tokens: (..., 1, channels) each, at least float32."""
 
-        AdaIN(x, y) = std(y) * (x - mean(x)) / std(x) + mean(y),    std = sqrt(unbiased variance + 1e-5)
+    mean: Tensor
+    std: Tensor
 
-    x: (..., tokens, channels). reference: (..., tokens', channels), its leading dimensions broadcast to those of `x`.
-    Returns a tensor of the shape and dtype of `x`; statistics are taken in float32 at the least.
+
+def statistics(x: Tensor) -> Statistics:
+    """Of `x` (..., tokens, channels); std = sqrt(unbiased variance + 1e-5)."""
+    if x.dtype in HALF_PRECISION:
+        return _statistics_of_halves(x)
+    _, given = _centre(x)
+    return given
+
+
+def adain(x: Tensor, reference: Statistics, strength: float = 1.0) -> Tensor:
+    """Give each channel of `x` the mean and standard deviation of `reference`.
+
+        AdaIN(x, y) = std(y) * (x - mean(x)) / std(x) + mean(y)
+
+    strength: how far, from x itself (0) to AdaIN (1), in between the mix (1 - strength) * x + strength * AdaIN(x, y).
+    x: (..., tokens, channels); the leading dimensions of `reference` broadcast to those of `x`. Returns a tensor of the
+    shape and dtype of `x`; statistics are taken in float32 at the least.
     """
     if x.dtype in HALF_PRECISION:
-        return _adain_of_halves(x, reference)
-    centred, _, std = _centre(x)
-    _, reference_mean, reference_std = _centre(reference)
-    return torch.addcmul(reference_mean, centred, reference_std / std, out=centred)
+        # In one pass from half to half, in float32 within: memory traffic is what AdaIN costs on a GPU.
+        own = _statistics_of_halves(x)
+        factor, mean = _towards(own, reference, strength)
+        return affine(x, factor, mean - own.mean * factor)
+    centred, own = _centre(x)
+    factor, mean = _towards(own, reference, strength)
+    return affine(centred, factor, mean, out=centred)
 
 
-def _centre(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`x` less its mean over tokens, and that mean and the standard deviation, (..., 1, channels)."""
+def _towards(own: Statistics, reference: Statistics, strength: float) -> tuple[Tensor, Tensor]:
+    """The factor of the centred values and their new mean."""
+    if strength == 1.0:
+        return reference.std / own.std, reference.mean
+    factor = 1.0 + strength * (reference.std / own.std - 1.0)
+    return factor, torch.lerp(own.mean.expand_as(factor), reference.mean.expand_as(factor), strength)
+
+
+def affine(x: Tensor, factor: Tensor, offset: Tensor, out: Tensor | None = None) -> Tensor:
+    """x * factor + offset in the dtype of `x`; `out` may be `x` itself, where it is not needed any more."""
+    if torch.is_grad_enabled():  # samplers that differentiate the model: autograd takes no `out`
+        return torch.addcmul(offset, x, factor).to(x.dtype)
+    return torch.addcmul(offset, x, factor, out=torch.empty_like(x) if out is None else out)
+
+
+def _centre(x: Tensor) -> tuple[Tensor, Statistics]:
+    """`x` less its mean over tokens, and its statistics."""
     mean = x.mean(-2, keepdim=True)
     centred = x - mean
     # Subtracting the mean first keeps the precision that E[x^2] - E[x]^2 would lose on channels far from zero.
     squares = torch.linalg.vector_norm(centred, dim=-2, keepdim=True).square()
-    return centred, mean, _std(squares, x.shape[-2])
+    return centred, Statistics(mean, _std(squares, x.shape[-2]))
 
 
-def _adain_of_halves(x: Tensor, reference: Tensor) -> Tensor:
-    """From half to half precision in one pass, in float32 within: memory traffic is what AdaIN costs on a GPU."""
-    mean, std = _statistics_of_halves(x)
-    reference_mean, reference_std = _statistics_of_halves(reference)
-    factor = reference_std / std
-    return torch.addcmul(reference_mean - mean * factor, x, factor, out=torch.empty_like(x))
-
-
-def _statistics_of_halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over tokens in float32, (..., 1, channels)."""
+def _statistics_of_halves(x: Tensor) -> Statistics:
+    """Without a float32 copy of `x`."""
     tokens = x.shape[-2]
     mean = x.mean(-2, keepdim=True, dtype=torch.float32)
     norm = torch.linalg.vector_norm(x, dim=-2, keepdim=True, dtype=torch.float32)
     # What the difference of squares loses in float32 is far below the rounding of x itself.
-    return mean, _std((norm.square() - tokens * mean.square()).clamp_min(0.0), tokens)
+    return Statistics(mean, _std((norm.square() - tokens * mean.square()).clamp_min(0.0), tokens))
 
 
 def _std(squares: Tensor, tokens: int) -> Tensor:

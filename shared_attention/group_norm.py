@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .adain import HALF_PRECISION
+from .adain import HALF_PRECISION, affine
 
 
 class Moments(NamedTuple):
@@ -38,10 +38,12 @@ def moments(x: Tensor, groups: int) -> Moments:
     return Moments(mean, (inverse_std.pow(-2) - eps).clamp_min(0.0))
 
 
-def pool(a: Moments, b: Moments) -> Moments:
-    """The moments of two equally large sets taken together."""
-    half_difference = (a.mean - b.mean) / 2
-    return Moments((a.mean + b.mean) / 2, (a.variance + b.variance) / 2 + half_difference.square())
+def pool(own: Moments, reference: Moments, strength: float = 1.0) -> Moments:
+    """The moments of two equally large sets taken together, the reference's values weighted by `strength`."""
+    weight = strength / (1.0 + strength)
+    difference = reference.mean - own.mean
+    variance = torch.lerp(own.variance, reference.variance, weight)
+    return Moments(own.mean + weight * difference, variance + weight * (1.0 - weight) * difference.square())
 
 
 def normalise(x: Tensor, given: Moments, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
@@ -57,5 +59,4 @@ def normalise(x: Tensor, given: Moments, weight: Tensor | None, bias: Tensor | N
     offset = -mean * factor
     if bias is not None:
         offset = offset + bias.to(offset.dtype)
-    out = torch.empty_like(x)
-    return torch.addcmul(offset[..., None, None], x, factor[..., None, None], out=out)
+    return affine(x, factor[..., None, None], offset[..., None, None])

@@ -59,31 +59,48 @@ def shared_attention(
     adain_queries: bool = True,
     adain_keys: bool = True,
     adain_values: bool = False,
+    strength: float = 1.0,
 ) -> Tensor:
     """Shared attention of a call's rows. query, key, value: (rows, tokens, channels)."""
     query, key, value = query.double(), key.double(), value.double()
+
+    def aligned(x: Tensor, y: Tensor) -> Tensor:
+        return (1 - strength) * x + strength * adain(x, y)
+
     out = []
     for row, ref in layout.pairs():
         if row == ref:
             out.append(attention(query[row], key[row], value[row], heads))
             continue
-        q = adain(query[row], query[ref]) if adain_queries else query[row]
-        k = adain(key[row], key[ref]) if adain_keys else key[row]
-        v = adain(value[row], value[ref]) if adain_values else value[row]
-        bias = torch.cat([torch.zeros(len(k)), torch.full((len(key[ref]),), shift)]).double()
+        q = aligned(query[row], query[ref]) if adain_queries else query[row]
+        k = aligned(key[row], key[ref]) if adain_keys else key[row]
+        v = aligned(value[row], value[ref]) if adain_values else value[row]
+        bias = torch.cat([torch.zeros(len(k)), torch.full((len(key[ref]),), shift + math.log(strength))]).double()
         out.append(attention(q, torch.cat([k, scale * key[ref]]), torch.cat([v, value[ref]]), heads, bias))
     return torch.stack(out)
 
 
 def shared_group_norm(
-    x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float, layout: Layout
+    x: Tensor,
+    groups: int,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    layout: Layout,
+    strength: float = 1.0,
 ) -> Tensor:
-    """Group norm of each row's feature map with its reference's appended along height; the row's own part is kept."""
+    """Group norm of each row's feature map with its reference's appended along height; the row's own part is kept.
+
+    Values of the reference count `strength` times.
+    """
     out = []
     for row, ref in layout.pairs():
         both = torch.cat([x[row], x[ref]], dim=1).double()
         grouped = both.view(groups, -1)
-        mean, variance = grouped.mean(1, keepdim=True), grouped.var(1, unbiased=False, keepdim=True)
+        counts = torch.cat([torch.ones_like(x[row]), torch.full_like(x[ref], strength if row != ref else 1.0)], dim=1)
+        weights = counts.double().view(groups, -1) / counts.double().view(groups, -1).sum(1, keepdim=True)
+        mean = (weights * grouped).sum(1, keepdim=True)
+        variance = (weights * (grouped - mean) ** 2).sum(1, keepdim=True)
         normed = ((grouped - mean) / (variance + eps).sqrt()).view_as(both)[:, : x.shape[2]]
         if weight is not None:
             normed = normed * weight.double()[:, None, None]

@@ -16,9 +16,9 @@ def feature_maps(rows: int, channels: int, height: int, width: int, seed: int = 
     return spread * torch.randn(rows, channels, height, width, generator=generator) + offset
 
 
-def pooled_with_first(x: torch.Tensor, groups: int) -> Moments:
+def pooled_with_first(x: torch.Tensor, groups: int, strength: float = 1.0) -> Moments:
     own = moments(x, groups)
-    return pool(own, Moments(own.mean[:1].expand_as(own.mean), own.variance[:1].expand_as(own.variance)))
+    return pool(own, Moments(own.mean[:1].expand_as(own.mean), own.variance[:1].expand_as(own.variance)), strength)
 
 
 @given(st.integers(2, 4), st.sampled_from([1, 2, 4]), st.integers(1, 9), st.integers(2, 9), st.integers(0, 99))
@@ -56,3 +56,20 @@ def test_memory_format_is_kept():
     out = normalise(x, pooled_with_first(x, 2), None, None, 1e-5)
     assert out.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(out, normalise(x.contiguous(), pooled_with_first(x.contiguous(), 2), None, None, 1e-5))
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.25, 1.0])
+def test_strength_counts_the_references_values_less(strength: float):
+    x = feature_maps(3, 8, 5, 7)
+    expected = shared_group_norm(x, 4, None, None, 1e-5, Layout(1, 3), strength)
+    assert relative_error(normalise(x, pooled_with_first(x, 4, strength), None, None, 1e-5), expected) < 1e-5
+
+
+def test_gradients_pass():
+    x = feature_maps(2, 4, 3, 3).double().requires_grad_()
+    weight, bias = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
+
+    def shared(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return normalise(x, pooled_with_first(x, 2, 0.5), weight, bias, 1e-5)
+
+    assert torch.autograd.gradcheck(shared, (x, weight, bias))

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from oracles import Layout, adain, attention, relative_error
 from oracles import shared_attention as oracle
 from style_aligned.shared_attention.rows import Rows
-from style_aligned.shared_attention.sharing import Projections, SharingSettings, align, share, share_beside
+from style_aligned.shared_attention.sharing import (
+    Features,
+    Projections,
+    SharingSettings,
+    align,
+    features,
+    share,
+    share_beside,
+)
 from torch import Tensor
 
 OPTIONS = [
@@ -25,6 +33,8 @@ OPTIONS = [
     {"adain_keys": False},
     {"adain_values": True},
     {"adain_queries": False, "adain_keys": False},
+    {"strength": 0.3},
+    {"strength": 0.05, "shift": 2.0, "adain_values": True},
 ]
 any_options = st.fixed_dictionaries(
     {
@@ -33,19 +43,31 @@ any_options = st.fixed_dictionaries(
         "adain_queries": st.booleans(),
         "adain_keys": st.booleans(),
         "adain_values": st.booleans(),
+        "strength": st.floats(0.01, 1),
     }
 )
 
 
-def attend_with(heads: int):
-    """Softmax attention as the host calls it: heads side by side in the channels, an additive mask."""
+class SoftmaxAttention:
+    """As the host calls it: heads side by side in the channels, an additive mask.
 
-    def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-        q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    Without `takes_bias` it ignores a mask, as some kernels do.
+    """
+
+    def __init__(self, heads: int, takes_bias: bool = True) -> None:
+        self.heads, self.takes_bias = heads, takes_bias
+        self.logits = 0
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+        self.logits += query.shape[0] * query.shape[1] * key.shape[1]
+        bias = bias if self.takes_bias else None
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (query, key, value))
         out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return out.transpose(1, 2).flatten(2)
 
-    return attend
+
+def attend_with(heads: int) -> SoftmaxAttention:
+    return SoftmaxAttention(heads)
 
 
 def projections(rows: Rows, tokens: int, channels: int, seed: int = 0, dtype: torch.dtype = torch.float32):
@@ -56,11 +78,13 @@ def projections(rows: Rows, tokens: int, channels: int, seed: int = 0, dtype: to
     return Projections(*(spread * noise + mean).to(dtype))
 
 
-def shared(given_projections: Projections, rows: Rows, sharing: SharingSettings, heads: int) -> Tensor:
+def shared(
+    given_projections: Projections, rows: Rows, sharing: SharingSettings, heads: int, takes_bias: bool = True
+) -> Tensor:
     """The targets' outputs: (chunks, targets, tokens, channels)."""
-    reference = Projections(*map(rows.references, given_projections))
-    aligned = align(Projections(*map(rows.targets, given_projections)), reference, sharing)
-    return share(aligned, reference, sharing, attend_with(heads))
+    reference = features(Projections(*map(rows.references, given_projections)), sharing)
+    aligned = align(Projections(*map(rows.targets, given_projections)), reference, sharing.strength)
+    return share(aligned, reference, sharing, SoftmaxAttention(heads, takes_bias))
 
 
 def expected(given_projections: Projections, rows: Rows, heads: int, **options) -> Tensor:
@@ -68,11 +92,12 @@ def expected(given_projections: Projections, rows: Rows, heads: int, **options) 
     return rows.targets(oracle(*given_projections, heads, layout, **options))
 
 
+@pytest.mark.parametrize("takes_bias", [True, False])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_every_option_equals_the_equations(options: dict):
+def test_every_option_equals_the_equations(options: dict, takes_bias: bool):
     rows = Rows(2, 3)
     given_projections = projections(rows, 60, 32)
-    actual = shared(given_projections, rows, SharingSettings(**options), 4)
+    actual = shared(given_projections, rows, SharingSettings(**options), 4, takes_bias)
     assert relative_error(actual, expected(given_projections, rows, 4, **options)) < 1e-5
 
 
@@ -81,12 +106,15 @@ def test_every_option_equals_the_equations(options: dict):
     tokens=st.integers(2, 50),
     heads=st.sampled_from([1, 2, 5]),
     options=any_options,
+    takes_bias=st.booleans(),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=60)
-def test_random_combinations_equal_the_equations(rows: Rows, tokens: int, heads: int, options: dict, seed: int):
+def test_random_combinations_equal_the_equations(
+    rows: Rows, tokens: int, heads: int, options: dict, takes_bias: bool, seed: int
+):
     given_projections = projections(rows, tokens, heads * 8, seed)
-    actual = shared(given_projections, rows, SharingSettings(**options), heads)
+    actual = shared(given_projections, rows, SharingSettings(**options), heads, takes_bias)
     assert relative_error(actual, expected(given_projections, rows, heads, **options)) < 1e-5
 
 
@@ -113,10 +141,11 @@ def test_shift_of_ln_2_counts_the_reference_twice():
     given_projections = projections(rows, 20, 16, dtype=torch.float64)
     reference = Projections(*map(rows.references, given_projections))
     own = Projections(*map(rows.targets, given_projections))
-    sharing = SharingSettings(shift=math.log(2))
-    twice = Projections(*(x.repeat(1, 1, 2, 1) for x in reference))
+    once = Features(reference.key, reference.value)
+    twice = Features(*(x.repeat(1, 1, 2, 1) for x in once[:2]))
     torch.testing.assert_close(
-        share(own, reference, sharing, attend_with(2)), share(own, twice, SharingSettings(), attend_with(2))
+        share(own, once, SharingSettings(shift=math.log(2)), attend_with(2)),
+        share(own, twice, SharingSettings(), attend_with(2)),
     )
 
 
@@ -126,7 +155,8 @@ def test_reference_of_another_length():
     own, other = projections(rows, 40, 16), projections(Rows(2, 1), 25, 16, seed=5)
     reference = Projections(*(x.unsqueeze(1) for x in other))
     targets = Projections(*map(rows.targets, own))
-    actual = share(align(targets, reference, SharingSettings()), reference, SharingSettings(), attend_with(2))
+    given_features = features(reference, SharingSettings())
+    actual = share(align(targets, given_features), given_features, SharingSettings(), attend_with(2))
     for chunk in range(2):
         for image in range(2):
             alone = _one_pair([x[chunk, image] for x in targets], [x[chunk, 0] for x in reference])
@@ -145,24 +175,75 @@ def test_beside_plain_attention_it_is_the_same(options: dict, seed: int):
     rows, heads = Rows(2, 3), 2
     given_projections = projections(rows, 24, 16, seed)
     sharing, attend = SharingSettings(**options), attend_with(heads)
-    reference = Projections(*map(rows.references, given_projections))
-    aligned = align(Projections(*map(rows.targets, given_projections)), reference, sharing)
+    reference = features(Projections(*map(rows.references, given_projections)), sharing)
+    aligned = align(Projections(*map(rows.targets, given_projections)), reference, sharing.strength)
     own = attend(*(x.flatten(0, 1) for x in aligned)).view(aligned.query.shape)
     actual = share_beside(own, aligned, reference, sharing, attend)
     assert relative_error(actual, expected(given_projections, rows, heads, **options)) < 1e-5
 
 
-def test_bias_is_never_positive():
-    """Kernels that subtract the maximum before they add a mask would overflow."""
-    seen = []
+class Recorder:
+    """Keeps the biases that it is given."""
 
-    def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-        seen.append(bias)
+    takes_bias = True
+
+    def __init__(self) -> None:
+        self.seen: list[Tensor | None] = []
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+        self.seen.append(bias)
         return query
 
-    own = Projections(*torch.zeros(3, 1, 1, 4, 2))
+
+def test_bias_is_never_positive():
+    """Kernels that subtract the maximum before they add a mask would overflow."""
+    attend, own = Recorder(), Projections(*torch.zeros(3, 1, 1, 4, 2))
     for shift in (-10.0, 0.0, 10.0):
-        share(own, own, SharingSettings(shift=shift), attend)
-    assert seen[1] is None
-    assert all(bias.max() <= 0 for bias in (seen[0], seen[2]))
-    assert [float(bias[0, 0, 0, 4] - bias[0, 0, 0, 0]) for bias in (seen[0], seen[2])] == [-10.0, 10.0]
+        share(own, Features(own.key, own.value), SharingSettings(shift=shift), attend)
+    low, none, high = attend.seen
+    assert none is None
+    assert all(bias.max() <= 0 for bias in (low, high))
+    assert [float(bias[0, 0, 0, 4] - bias[0, 0, 0, 0]) for bias in (low, high)] == [-10.0, 10.0]
+
+
+def test_beside_other_attention_three_times_the_tokens_are_attended_to():
+    """The mass needs own and reference keys, what is taken from the reference its keys alone; no bias is needed."""
+    rows, attend = Rows(1, 3), SoftmaxAttention(2, takes_bias=False)
+    own = Projections(*map(rows.targets, projections(rows, 20, 16)))
+    reference = features(Projections(*map(rows.references, projections(rows, 20, 16))), SharingSettings())
+    share_beside(own.query, own, reference, SharingSettings(shift=1.0), attend)
+    assert attend.logits == 2 * 20 * (20 + 20 + 20)
+
+
+def test_a_mask_of_the_model_itself_is_kept():
+    """Such as that of padded text: heads apart, the reference's columns are never masked."""
+    rows, tokens, heads = Rows(1, 3), 12, 2
+    given = Projections(*(x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in projections(rows, tokens, 16)))
+    masked = torch.zeros(2, 1, 1, tokens)
+    masked[0, ..., :5], masked[1, ..., 9:] = float("-inf"), float("-inf")
+    reference = features(Projections(*map(rows.references, given)), SharingSettings())
+    own = align(Projections(*map(rows.targets, given)), reference)
+
+    class Apart(Recorder):
+        def __call__(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+            return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+
+    for takes_bias in (True, False):
+        attend = Apart()
+        attend.takes_bias = takes_bias
+        actual = share(own, reference, SharingSettings(shift=0.5), attend, masked)
+        for target, kept in enumerate((slice(5, None), slice(0, 9))):
+            for head in range(heads):
+                q, k, v = (x[0, target, head].double() for x in own)
+                rk, rv = (x[0, 0, head].double() for x in reference[:2])
+                bias = torch.cat([torch.zeros(len(k[kept])), torch.full((tokens,), 0.5)]).double()
+                alone = attention(q, torch.cat([k[kept], rk]), torch.cat([v[kept], rv]), 1, bias)
+                assert relative_error(actual[0, target, head], alone) < 1e-5
+
+
+@pytest.mark.parametrize("takes_bias", [True, False])
+def test_gradients_pass(takes_bias: bool):
+    rows = Rows(1, 2)
+    inputs = [x.requires_grad_() for x in projections(rows, 5, 4, dtype=torch.float64)]
+    sharing = SharingSettings(shift=0.5, strength=0.6, adain_values=True)
+    assert torch.autograd.gradcheck(lambda *x: shared(Projections(*x), rows, sharing, 2, takes_bias), inputs)
