@@ -51,17 +51,41 @@ class Rows:
         return torch.cat([before, references, after], dim=1).flatten(0, 1)
 
 
-def find_rows(count: int, chunks: int, window: Sequence[int] | None = None) -> Rows | None:
+class UnknownRowsError(ValueError):
+    """The rows of a call are not those of the run, so that nobody can say which is the reference."""
+
+
+def find_rows(
+    count: int, chunks: int, images: int, window: Sequence[int] | None = None, context: Tensor | None = None
+) -> Rows | None:
     """The rows of a call of `count` rows in `chunks` chunks; None where there is nothing to share.
 
-    window: the indices within the whole batch of the images in this call, where the host samples a batch in windows.
-    There is nothing to share in a chunk of one image, in a window that lacks the reference (index 0), or when the rows
-    are not chunks of equal length, so that their meaning is unknown.
+    images: the batch of the sampling run. window: the indices within it of the images in this call, where a batch is
+    sampled in windows. context: the call's text, (rows, ...); it tells tiles that are stacked in one call.
+    There is nothing to share in a batch of one image, or in a window of one or that lacks the reference (index 0).
+    Raises UnknownRowsError where the rows are neither chunks of the batch, nor of the window, nor of tiles of these.
     """
-    if chunks < 1 or count % chunks:
-        return None
-    images = count // chunks
     order = list(range(images) if window is None else window)
-    if images < 2 or len(order) != images or 0 not in order:
+    if len(order) < 2 or 0 not in order:
         return None
-    return Rows(chunks, images, order.index(0))
+    groups, rest = divmod(count, len(order))
+    if chunks < 1 or rest or (groups != chunks and not _are_tiles(groups, chunks, len(order), context)):
+        raise UnknownRowsError(
+            f"a model call has {count} rows, which are not {max(chunks, 1)} times the {len(order)} images of the batch"
+        )
+    return Rows(groups, len(order), order.index(0))
+
+
+def _are_tiles(groups: int, chunks: int, images: int, context: Tensor | None) -> bool:
+    """Whether each group of `images` rows is the batch again, for another tile of the pictures or another chunk.
+
+    The text says so: then there are as many kinds of groups as chunks, each equally often and with texts of its own,
+    and in one of them the images' texts differ. Tiles in another order, such as image by image, do not pass for this.
+    """
+    if groups % chunks or groups == 0 or context is None or context.shape[0] != groups * images:
+        return False
+    kinds, counts = torch.unique(context.reshape(groups, -1), dim=0, return_counts=True)
+    texts = [len(torch.unique(kind.view(images, -1), dim=0)) for kind in kinds]
+    own_texts = len(torch.unique(kinds.view(len(kinds) * images, -1), dim=0)) == sum(texts)
+    equally_often = not bool((counts % (groups // chunks)).any())
+    return len(kinds) <= chunks and equally_often and own_texts and max(texts) > 1

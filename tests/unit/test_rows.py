@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import Layout
-from style_aligned.shared_attention.rows import Rows, find_rows
+from style_aligned.shared_attention.rows import Rows, UnknownRowsError, find_rows
 
 layouts = st.integers(2, 5).flatmap(
     lambda images: st.builds(Rows, st.integers(1, 4), st.just(images), st.integers(0, images - 1))
@@ -29,29 +31,81 @@ def test_each_chunk_has_its_own_reference(rows: Rows):
 
 
 @pytest.mark.parametrize(
-    ("count", "chunks", "window", "expected"),
+    ("count", "chunks", "images", "window", "expected"),
     [
-        (8, 2, None, Rows(2, 4)),
-        (3, 1, None, Rows(1, 3)),
-        (9, 3, None, Rows(3, 3)),
-        (6, 2, [0, 1, 2], Rows(2, 3)),
-        (6, 2, [6, 7, 0], Rows(2, 3, 2)),
+        (8, 2, 4, None, Rows(2, 4)),
+        (3, 1, 3, None, Rows(1, 3)),
+        (9, 3, 3, None, Rows(3, 3)),
+        (6, 2, 8, [0, 1, 2], Rows(2, 3)),
+        (6, 2, 8, [6, 7, 0], Rows(2, 3, 2)),
     ],
 )
-def test_rows_of_a_call(count, chunks, window, expected):
-    assert find_rows(count, chunks, window) == expected
+def test_rows_of_a_call(count, chunks, images, window, expected):
+    assert find_rows(count, chunks, images, window) == expected
 
 
 @pytest.mark.parametrize(
-    ("count", "chunks", "window"),
+    ("count", "chunks", "images", "window"),
     [
-        (2, 2, None),  # one image a chunk
-        (1, 1, None),
-        (7, 2, None),  # not chunks of equal length
-        (4, 0, None),  # the host did not say
-        (6, 2, [3, 4, 5]),  # a window without the reference
-        (6, 2, [0, 1]),  # a window that is not this call's
+        (2, 2, 1, None),  # one image a chunk
+        (1, 1, 1, None),
+        (8, 2, 1, None),  # tiles of one image
+        (6, 2, 8, [3, 4, 5]),  # a window without the reference
+        (2, 2, 8, [0]),
     ],
 )
-def test_nothing_to_share(count, chunks, window):
-    assert find_rows(count, chunks, window) is None
+def test_nothing_to_share(count, chunks, images, window):
+    assert find_rows(count, chunks, images, window) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "chunks", "images", "window"),
+    [
+        (7, 2, 3, None),  # not chunks of equal length
+        (4, 0, 4, None),  # the host did not say
+        (6, 2, 8, [0, 1]),  # a window that is not this call's
+        (6, 2, 6, None),  # half of the batch: divisible, and yet not the run's
+        (12, 2, 3, None),  # two tiles, and nothing to tell them by
+    ],
+)
+def test_rows_that_are_not_the_runs_are_not_guessed(count, chunks, images, window):
+    with pytest.raises(UnknownRowsError, match=f"has {count} rows"):
+        find_rows(count, chunks, images, window)
+
+
+def text(order: list[tuple[int, int, int]], same_prompts: bool = False) -> torch.Tensor:
+    """The text of rows (tile, chunk, image): cond (chunk 0) has one a picture, uncond one for all."""
+    cond, uncond = torch.randn(9, 4, 2), torch.randn(1, 4, 2)
+    return torch.stack([uncond[0] if chunk else cond[0 if same_prompts else image] for _, chunk, image in order])
+
+
+def order_of(outer: str, tiles: int = 2, chunks: int = 2, images: int = 3) -> list[tuple[int, int, int]]:
+    """Rows (tile, chunk, image) with the axes named in `outer` from the slowest to the fastest."""
+    sizes = {"t": tiles, "c": chunks, "i": images}
+    grids = itertools.product(*(range(sizes[axis]) for axis in outer))
+    return [tuple(grid[outer.index(axis)] for axis in "tci") for grid in grids]
+
+
+@pytest.mark.parametrize("outer", ["tci", "cti"])
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_tiles_are_told_by_the_text(outer: str, chunks: int):
+    order = order_of(outer, chunks=chunks)
+    rows = find_rows(len(order), chunks, 3, context=text(order))
+    assert rows == Rows(2 * chunks, 3)
+    for group in rows.split(torch.tensor(order)):
+        assert {tuple(row[:2].tolist()) for row in group} == {tuple(group[0, :2].tolist())}  # of one tile and chunk
+        assert group[:, 2].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("outer", ["cit", "ict", "itc", "tic"])
+def test_tiles_in_another_order_are_refused(outer: str):
+    order = order_of(outer)
+    with pytest.raises(UnknownRowsError):
+        find_rows(len(order), 2, 3, context=text(order))
+
+
+def test_tiles_of_pictures_with_one_text_are_refused():
+    """They could be in any order."""
+    order = order_of("tci")
+    with pytest.raises(UnknownRowsError):
+        find_rows(len(order), 2, 3, context=text(order, same_prompts=True))
