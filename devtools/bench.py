@@ -161,9 +161,9 @@ def sd15(device: torch.device, dtype: torch.dtype) -> Any:
 
 
 def with_sharing(model: Any, options: dict[str, Any] | None, side: int) -> Any:
-    from style_aligned.shared_attention.blocks import BlockSelection
+    from style_aligned.shared_attention.host.attention import SharedAttention, share_attention
     from style_aligned.shared_attention.host.reference_row import ReferenceRow, hold_reference
-    from style_aligned.shared_attention.host.unet import SharedAttention, share_attention
+    from style_aligned.shared_attention.layers import LayerSelection
     from style_aligned.shared_attention.schedule import SamplingRange
     from style_aligned.shared_attention.sharing import SharingSettings
 
@@ -173,12 +173,13 @@ def with_sharing(model: Any, options: dict[str, Any] | None, side: int) -> Any:
     sampling_range = SamplingRange(0.0, options.get("end_percent", 1.0))
     if options.get("reference_latent"):
         model = hold_reference(model, ReferenceRow(torch.randn(1, 4, side, side)))
-    return share_attention(model, SharedAttention(SharingSettings(**settings), BlockSelection(), sampling_range))
+    return share_attention(model, SharedAttention(SharingSettings(**settings), LayerSelection(), sampling_range))
 
 
 def unet_flops(patcher: Any, images: int, side: int, dtype: torch.dtype) -> int:
     """The operations of one call with cond and uncond, counted on shapes alone."""
     from comfy.patcher_extension import WrappersMP
+    from style_aligned.shared_attention.host.calls import KEY, Run
 
     wrappers = {WrappersMP.APPLY_MODEL: dict(patcher.wrappers.get(WrappersMP.APPLY_MODEL, {}))}
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
@@ -186,7 +187,7 @@ def unet_flops(patcher: Any, images: int, side: int, dtype: torch.dtype) -> int:
             torch.empty(2 * images, 4, side, side),
             torch.ones(2 * images),
             c_crossattn=torch.empty(2 * images, 77, 768, dtype=dtype),
-            transformer_options={"cond_or_uncond": [1, 0], "wrappers": wrappers},
+            transformer_options={"cond_or_uncond": [1, 0], "wrappers": wrappers, KEY: Run(images)},
         )
     return counter.get_total_flops()
 
@@ -213,17 +214,17 @@ def attention_variants(
 
 
 def attend(projected: list[Tensor], heads: int, images: int, options: dict[str, Any] | None) -> Tensor:
-    from functools import partial
-
-    from style_aligned.shared_attention.host.unet import attend_in_rows, host_softmax_attention
+    from style_aligned.shared_attention.host.backend import layer_attention
+    from style_aligned.shared_attention.host.calls import Run
+    from style_aligned.shared_attention.host.families.unet import attend_in_rows
     from style_aligned.shared_attention.rows import Rows
     from style_aligned.shared_attention.sharing import Projections, SharingSettings
 
     layer = {"n_heads": heads, "attn_precision": None}
-    attention = partial(host_softmax_attention, layer)
+    attention = layer_attention(layer, Run(images))
     if options is None:
         return attention(*projected)
-    return attend_in_rows(Projections(*projected), Rows(2, images), SharingSettings(**options), attention, None, layer)
+    return attend_in_rows(Projections(*projected), Rows(2, images), SharingSettings(**options), attention)
 
 
 if __name__ == "__main__":

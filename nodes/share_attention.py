@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..shared_attention.blocks import BlockSelection
-from ..shared_attention.host.unet import SharedAttention, share_attention
+from ..shared_attention.host.attention import SharedAttention, share_attention
+from ..shared_attention.layers import LayerSelection
 from ..shared_attention.schedule import SamplingRange
 from ..shared_attention.sharing import SharingSettings
 from .limits import require_limits
@@ -94,7 +94,24 @@ class StyleAlignedShareAttention(io.ComfyNode):
                     "blocks",
                     default="",
                     advanced=True,
-                    tooltip="The UNet blocks that share, such as: input.4-8, middle, output.0-5. Empty for all.",
+                    tooltip="The blocks that share, such as: input.4-8, middle, output.0-5. Empty for those that the "
+                    "method's authors share, in a UNet all of them; all for every block.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How much of the reference's style the images take on, from nothing (0, as without the "
+                    "node) to all of it (1). The first knob to turn when the style is too strong.",
+                ),
+                io.Boolean.Input(
+                    "reference_without_control",
+                    default=False,
+                    advanced=True,
+                    tooltip="Keep ControlNet away from the reference, as the paper's code does: hints shape the other "
+                    "images only. With Reference Latent it is so in any case.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, for any sampler.")],
@@ -106,7 +123,7 @@ class StyleAlignedShareAttention(io.ComfyNode):
     ) -> bool | str:
         """Refuses bad values before anything runs; those that come over a connection are None here, checked later."""
         try:
-            BlockSelection.parse(blocks or "")
+            LayerSelection.parse(blocks or "")
             # Over the API a value may be anything; of what is no number the host itself says so.
             start = start_percent if isinstance(start_percent, int | float) else 0.0
             SamplingRange(start, end_percent if isinstance(end_percent, int | float) else 1.0)
@@ -127,9 +144,11 @@ class StyleAlignedShareAttention(io.ComfyNode):
         start_percent: float,
         end_percent: float,
         blocks: str,
+        strength: float = 1.0,
+        reference_without_control: bool = False,
     ) -> io.NodeOutput:
-        require_limits(cls, scale=scale, shift=shift)
-        settings = SharingSettings(scale, shift, share_group_norm, adain_queries, adain_keys, adain_values)
+        require_limits(cls, scale=scale, shift=shift, strength=strength)
+        settings = SharingSettings(scale, shift, share_group_norm, adain_queries, adain_keys, adain_values, strength)
         sampling_range = SamplingRange(start_percent, end_percent)
-        sharing = SharedAttention(settings, BlockSelection.parse(blocks), sampling_range)
+        sharing = SharedAttention(settings, LayerSelection.parse(blocks), sampling_range, reference_without_control)
         return io.NodeOutput(share_attention(model, sharing))

@@ -68,8 +68,10 @@ class SharingSettings:
 class Attention(Protocol):
     """Softmax attention: (rows, ..., tokens, channels) each, `bias` broadcasting over the logits and added to them."""
 
-    takes_bias: bool
-    """Whether a bias acts on every logit and costs no more than the plain kernel does, but for a little."""
+    @property
+    def takes_bias(self) -> bool:
+        """Whether a bias acts in this kernel, at no great cost."""
+        ...
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor: ...
 
@@ -99,8 +101,8 @@ def share(
     """Targets attend to [own ; reference] tokens.
 
     aligned: the targets' projections from `align`, (chunks, targets, ..., tokens, channels). reference: its keys and
-    values (chunks, 1, ..., tokens', channels). mask: what the model itself adds to the logits of the targets' own tokens,
-    (rows or 1, heads or 1, tokens or 1, tokens). Returns the shape of the queries.
+    values (chunks, 1, ..., tokens', channels). mask: what the model itself adds to the logits of the targets' own
+    tokens, (rows or 1, heads or 1, tokens or 1, tokens). Returns the shape of the queries.
     """
     bias = settings.reference_bias
     if bias != 0.0 and not attend.takes_bias:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from ..blocks import BlockSelection
 from ..group_norm import Moments, moments, normalise, pool
+from ..layers import LayerKey, LayerSelection
 from ..rows import Rows
 from .compiling import uncompiled
 
@@ -19,14 +20,15 @@ _MISSING = object()
 
 
 @contextmanager
-def share_statistics(unet: Any, blocks: BlockSelection, rows: Rows) -> Iterator[None]:
+def share_statistics(unet: Any, layers: LayerSelection, rows: Rows, strength: float) -> Iterator[None]:
     """Within the context the group norms of the selected blocks take their statistics over target and reference."""
-    norms = list(selected_norms(unet, blocks))
+    norms = list(selected_norms(unet, layers))
     # An instance may carry a forward of its own (another node's, or an outer context's): that one has to come back.
     before = [norm.__dict__.get("forward", _MISSING) for norm in norms]
+    mode = _SharedStatistics(rows, strength)
     try:
         for norm in norms:
-            norm.__dict__["forward"] = _shared_forward(norm.forward, rows)
+            norm.__dict__["forward"] = partial(_shared_forward, norm.forward, mode)
         yield
     finally:
         for norm, forward in zip(norms, before, strict=True):
@@ -36,38 +38,48 @@ def share_statistics(unet: Any, blocks: BlockSelection, rows: Rows) -> Iterator[
                 norm.__dict__["forward"] = forward
 
 
-def selected_norms(unet: Any, blocks: BlockSelection) -> Iterator[nn.GroupNorm]:
+def selected_norms(unet: Any, layers: LayerSelection) -> Iterator[nn.GroupNorm]:
     """The group norms within the selected blocks; when every block is selected, that of the output layer too."""
+    for block, module in _blocks(unet):
+        if block in layers:
+            yield from _norms_in(module)
+    if layers.is_all:
+        yield from _norms_in(unet.out)
+
+
+def blocks_with_norms(unet: Any) -> Iterator[LayerKey]:
+    """The blocks that have group norms."""
+    return (block for block, module in _blocks(unet) if any(True for _ in _norms_in(module)))
+
+
+def _blocks(unet: Any) -> Iterator[tuple[LayerKey, nn.Module]]:
     sections = [("input", unet.input_blocks), ("middle", [unet.middle_block]), ("output", unet.output_blocks)]
     for section, members in sections:
         for number, block in enumerate(members):
-            if block is not None and (section, number) in blocks:
-                yield from _norms_in(block)
-    if blocks.is_all:
-        yield from _norms_in(unet.out)
+            if block is not None:
+                yield (section, number), block
 
 
 def _norms_in(module: nn.Module) -> Iterator[nn.GroupNorm]:
     return (child for child in module.modules() if isinstance(child, nn.GroupNorm))
 
 
-def _shared_forward(forward: Callable[..., Tensor], rows: Rows) -> Callable[..., Tensor]:
-    @uncompiled
-    def shared_forward(x: Tensor) -> Tensor:
-        if x.shape[0] != rows.count or x.ndim != 4:
-            return forward(x)
-        with _SharedStatistics(rows):
-            return forward(x)
-
-    return shared_forward
+@uncompiled
+def _shared_forward(forward: Callable[[Tensor], Tensor], mode: _SharedStatistics, x: Tensor) -> Tensor:
+    """One function for all norms: keeping one out of compiled graphs is not for free, and a model has dozens."""
+    if x.shape[0] != mode.rows.count or x.ndim != 4:
+        return forward(x)
+    with mode:
+        return forward(x)
 
 
 class _SharedStatistics(TorchFunctionMode):
     """Replaces group_norm within a norm's own forward, where the host has brought weights to their device and dtype."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, strength: float) -> None:
         super().__init__()
         self.rows = rows
+        self.strength = strength
 
     def __torch_function__(
         self,
@@ -89,7 +101,7 @@ class _SharedStatistics(TorchFunctionMode):
         eps: float = 1e-5,
     ) -> Tensor:
         own = moments(input, num_groups)
-        shared = pool(own, Moments(*(self._of_reference(moment) for moment in own)))
+        shared = pool(own, Moments(*(self._of_reference(moment) for moment in own)), self.strength)
         out = normalise(input, shared, weight, bias, eps)
         # The reference is normalised as it would be alone, to the bit.
         references = self.rows.references(input).flatten(0, 1)

@@ -63,4 +63,5 @@ class OracleModel:
         return forward
 
     def _group_norm_of(self, norm: nn.GroupNorm) -> Any:
-        return lambda x: shared_group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps, self.layout)
+        strength = self.options.get("strength", 1.0)
+        return lambda x: shared_group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps, self.layout, strength)

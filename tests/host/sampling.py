@@ -21,6 +21,8 @@ DEFAULTS: dict[str, Any] = {
     "start_percent": 0.0,
     "end_percent": 1.0,
     "blocks": "",
+    "strength": 1.0,
+    "reference_without_control": False,
 }
 
 

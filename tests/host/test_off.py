@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from sampling import sample, shared
-from style_aligned.shared_attention.host.unet import _current_call
+from style_aligned.shared_attention.host.calls import current_call
 from tiny_models import tiny_model
 
 FULL = {"shift": 0.5, "share_group_norm": True}
@@ -43,8 +43,7 @@ def assert_same(before: dict, after: dict) -> None:
     [
         {"end_percent": 0.0},
         {"start_percent": 1.0},
-        {"blocks": "input.0"},
-        {"blocks": "input.99"},
+        {"strength": 0.0},
     ],
     ids=str,
 )
@@ -95,7 +94,7 @@ def test_nothing_remains_after_a_run(model):
     assert_same(before_other, fingerprint(other))
     assert torch.equal(sample(model), plain)
     assert torch.equal(sample(other), plain)
-    assert _current_call.get() is None
+    assert current_call.get() is None
 
 
 class Interrupted(Exception):
@@ -118,7 +117,7 @@ def test_nothing_remains_after_a_run_that_raised(model, block: str):
         sample(failing)
     assert_same(before, fingerprint(model))
     assert torch.equal(sample(model), plain)
-    assert _current_call.get() is None
+    assert current_call.get() is None
 
 
 def test_the_node_does_not_change_its_input(model):
@@ -138,11 +137,3 @@ def test_a_later_node_takes_an_earlier_ones_place(model, caplog: pytest.LogCaptu
         twice = shared(shared(model, scale=0.3), **FULL)
     assert "shared attention already; the later node's is used" in caplog.text
     assert torch.equal(sample(twice), sample(shared(model, **FULL)))
-
-
-def test_blocks_without_self_attention_are_reported_once_a_run(model, caplog: pytest.LogCaptureFixture):
-    off = shared(model, blocks="input.0")
-    for _ in range(2):
-        caplog.clear()
-        sample(off)
-        assert caplog.text.count("no self-attention") == 1

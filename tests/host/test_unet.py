@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oracle_model import OracleModel
 from oracles import relative_error
 from sampling import sample, shared
-from style_aligned.shared_attention.host.unet import self_attentions
+from style_aligned.shared_attention.host.families.unet import self_attentions
 from tiny_models import FAMILIES, tiny_model
 
 OPTIONS = [
@@ -22,6 +22,8 @@ OPTIONS = [
     {"adain_queries": False},
     {"adain_keys": False},
     {"adain_values": True},
+    {"strength": 0.4},
+    {"strength": 0.4, "shift": 1.0, "scale": 0.8},
 ]
 ONE_STEP = {"steps": 1, "cfg": 2.0}
 # One step of a model is a linear combination of its input and output, which are of the same size here.
@@ -47,6 +49,22 @@ def test_every_option_equals_the_equations(options: dict):
 def test_shared_group_norms_equal_the_equations(family: str):
     oracle = OracleModel(family, share_group_norm=True)
     assert error_of(family, {"share_group_norm": True}, oracle, **ONE_STEP) < 1e-5
+
+
+def test_strength_weighs_the_references_values_in_group_norms():
+    oracle = OracleModel("sd15", {"strength": 0.3}, share_group_norm=True)
+    assert error_of("sd15", {"share_group_norm": True, "strength": 0.3}, oracle, **ONE_STEP) < 1e-5
+
+
+def test_strength_goes_from_off_to_full():
+    """Where `scale` 0 moves pictures more than 1 does, this one is monotone."""
+    model = tiny_model("sd15")
+    plain = sample(model)
+    strengths = (0.0, 0.1, 0.3, 0.6, 0.8, 1.0)
+    distances = [relative_error(sample(shared(model, strength=strength))[1:], plain[1:]) for strength in strengths]
+    assert distances[0] == 0.0
+    assert distances == sorted(set(distances))
+    assert torch.equal(sample(shared(model, strength=1.0)), sample(shared(model)))
 
 
 @given(

@@ -1,0 +1,123 @@
+"""Shared attention as wrappers around the host's sampling runs and model calls.
+
+The model is never modified: what a family changes to reach its layers lasts for one model call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ..layers import LayerSelection
+from ..rows import Rows
+from ..schedule import SamplingRange
+from ..sharing import SharingSettings
+from . import families
+from .calls import KEY, Call, Options, Run, current_call, known_run, rows_of_call
+from .compiling import own_graphs
+from .reference_control import without_control
+from .wrappers import attach
+
+
+def share_attention(model: Any, sharing: SharedAttention) -> Any:
+    """A clone of the host's `model` that samples with `sharing`; it takes the place of sharing attached before.
+
+    Raises ValueError where no family knows the model, or where the selected layers are not in it.
+    """
+    family = families.of_model(model)
+    unet = model.get_model_object("diffusion_model")
+    sharing.layers.require_in(family.selectable(unet, sharing.settings))
+    wrappers: dict[str, Callable[..., Tensor]] = {
+        WrappersMP.OUTER_SAMPLE: sharing.around_run,
+        WrappersMP.APPLY_MODEL: sharing.around_model_call,
+    }
+    return attach(model, KEY, wrappers, "shared attention")
+
+
+class SharedAttention:
+    """The wrappers that share attention. They keep nothing of a run: the object outlives it in the host's cache.
+
+    reference_without_control: the reference's rows get no ControlNet residual, as in the authors' code.
+    """
+
+    def __init__(
+        self,
+        settings: SharingSettings,
+        layers: LayerSelection,
+        sampling_range: SamplingRange,
+        reference_without_control: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.layers = layers
+        self.sampling_range = sampling_range
+        self.reference_without_control = reference_without_control
+
+    def around_run(
+        self,
+        executor: Any,
+        noise: Tensor,
+        latent_image: Tensor,
+        sampler: Any,
+        sigmas: Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        """OUTER_SAMPLE wrapper. noise: (images, channels, ...)."""
+        with known_run(executor.class_obj, len(noise)) as run:
+            out = cast(Tensor, executor(noise, latent_image, sampler, sigmas, *args, **kwargs))
+        if len(sigmas) > 1:
+            self._report_bypass(run)
+        return out
+
+    def _report_bypass(self, run: Run) -> None:
+        """A line where another node has replaced what the wrappers and layers are part of."""
+        never_called = run.model_calls == 0 and run.images > 1 and self._is_on()
+        if never_called or (run.calls_to_share > 0 and run.shared_layers == 0 and not run.has_reported):
+            run.report(
+                "nothing was shared in this run: another node replaces the model's forward pass (DeepCache does). "
+                "Remove that node, or switch it off for style-aligned sets."
+            )
+
+    def _is_on(self) -> bool:
+        return self.settings.strength > 0.0 and self.sampling_range.end > 0.0 and self.sampling_range.start < 1.0
+
+    def around_model_call(
+        self,
+        executor: Any,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Tensor | None = None,
+        c_crossattn: Tensor | None = None,
+        control: Any = None,
+        transformer_options: Options | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """APPLY_MODEL wrapper. x: (rows, channels, height, width), t: the noise level sigma of each row."""
+        base_model, options = executor.class_obj, dict(transformer_options or {})
+        unet, run = base_model.diffusion_model, options.get(KEY)
+        family = families.of_unet(unet)  # a guider's second model has this one's wrappers, whatever it is
+        if run is None or family is None:  # outside of a sampling run nobody knows the batch
+            return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
+        rows = rows_of_call(run, len(x), options, c_crossattn)
+        if rows is not None and self.reference_without_control:
+            control = without_control(control, rows)
+        call = Call(run, self._if_on(rows, t, base_model), self.settings, family.selection(self.layers))
+        run.model_calls += 1
+        run.calls_to_share += call.rows is not None
+        token = current_call.set(call)
+        try:
+            with family.attached(unet, x, options, call), own_graphs(unet, options):
+                return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
+        finally:
+            current_call.reset(token)
+
+    def _if_on(self, rows: Rows | None, t: Tensor, base_model: Any) -> Rows | None:
+        """The rows of the call where sharing is on at its noise level."""
+        if rows is None or self.settings.strength == 0.0:
+            return None
+        if self.sampling_range.is_whole:
+            return rows
+        return rows if self.sampling_range.contains(float(t[0]), base_model.model_sampling.percent_to_sigma) else None

@@ -1,0 +1,107 @@
+"""The sampling run and the model call that are going on, as the layers have to know them.
+
+The run is kept in the options that the host hands from the sampler to every model call, so that calls in other threads
+and on copies of the model know it too, and it ends with them. The call is known to what runs within it only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from ..layers import LayerSelection
+from ..rows import Rows, UnknownRowsError, find_rows
+from ..sharing import SharingSettings
+
+KEY = "style_aligned.share_attention"
+
+Options = dict[str, Any]
+Replacement = Callable[..., Tensor]
+"""Another node's attention, in the place where a family puts its own."""
+
+
+@dataclass(eq=False)
+class Run:
+    """A sampling run: the size of its batch, and what came of sharing in it."""
+
+    images: int
+    model_calls: int = 0
+    calls_to_share: int = 0
+    shared_layers: int = 0
+    _reported: set[str] = field(default_factory=set)
+
+    def report(self, message: str, level: int = logging.WARNING) -> None:
+        """Say something in the log, once a run."""
+        if message not in self._reported:
+            self._reported.add(message)
+            logging.log(level, "Style Aligned: %s", message)
+
+    @property
+    def has_reported(self) -> bool:
+        return bool(self._reported)
+
+
+@contextmanager
+def known_run(guider: Any, images: int) -> Iterator[Run]:
+    """Within the context all model calls of the host's `guider` know the run; its options are a copy for the run."""
+    options = guider.model_options.setdefault("transformer_options", {})
+    outer, run = options.get(KEY), Run(images)
+    options[KEY] = run
+    try:
+        yield run
+    finally:
+        if outer is None:
+            options.pop(KEY, None)
+        else:
+            options[KEY] = outer
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the attention layers have to know of the model call they are in; without `rows` nothing is shared.
+
+    previous: what other nodes had put where a family puts shared attention, by the family's keys.
+    """
+
+    run: Run
+    rows: Rows | None
+    settings: SharingSettings
+    layers: LayerSelection
+    previous: dict[Any, Replacement] = field(default_factory=dict)
+
+
+current_call: ContextVar[Call | None] = ContextVar(KEY, default=None)
+"""Not in the call's options: compiled models keep what those were when they were compiled."""
+
+
+def rows_of_call(run: Run, count: int, options: Options, context: Tensor | None) -> Rows | None:
+    """The rows of a model call of `count` rows; None where there is nothing to share or, with a report, unknown rows.
+
+    options: the call's. context: its text, (rows, tokens, channels).
+    """
+    try:
+        return find_rows(count, len(options.get("cond_or_uncond", ())), run.images, _window(options), context)
+    except UnknownRowsError as error:
+        run.report(
+            f"{error}. Another node (tiled sampling or the like) has arranged them, and nobody can tell which is the "
+            "reference, so nothing is shared in such calls."
+        )
+        return None
+
+
+def _window(options: Options) -> list[int] | None:
+    """The images of this call within the whole batch, where the batch is sampled in windows."""
+    window = options.get("context_window")
+    if window is not None and window.dim == 0:
+        anchor = getattr(window, "causal_anchor_index", None)
+        leading = [] if anchor is None or anchor < 0 else [anchor]
+        return [*leading, *window.index_list]
+    # AnimateDiff-Evolved has windows of its own; None there is the whole batch.
+    indices = (options.get("ad_params") or {}).get("sub_idxs")
+    return None if indices is None else list(indices)

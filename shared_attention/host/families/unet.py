@@ -1,0 +1,165 @@
+"""The UNets of Stable Diffusion: SD 1.x, SD 2.x, SDXL and its refiner, and what derives from them.
+
+Self-attentions are reached by the host's attention replacements, which get the projected queries, keys and values with
+the heads side by side in the channels; another node's replacement is chained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from torch import Tensor
+
+from ...layers import ALL, LayerKey, LayerSelection
+from ...rows import Rows
+from ...sharing import Attention, Projections, SharingSettings, align, features, share, share_beside
+from ..backend import layer_attention, plain_attention
+from ..calls import Call, Options, Replacement, Run, current_call
+from ..compiling import uncompiled
+from ..group_norms import blocks_with_norms, share_statistics
+
+BlockKey = tuple[str, int, int]
+"""Section, block number and index of the transformer block within it, as in the host's replacement patches."""
+
+_SECTIONS = ("input", "middle", "output")
+
+
+class UNetFamily:
+    """See the module."""
+
+    name = "the UNets of Stable Diffusion (SD 1.x, SD 2.x, SDXL, its refiner) and models made from one of these"
+
+    def accepts(self, unet: Any) -> bool:
+        is_video = getattr(unet, "use_temporal_resblocks", False)
+        return isinstance(unet, UNetModel) and not is_video
+
+    def selectable(self, unet: Any, settings: SharingSettings) -> list[LayerKey]:
+        """The blocks in which something can be shared."""
+        blocks = {key[:2] for key in self_attentions(unet)}
+        if settings.share_group_norm:
+            blocks |= set(blocks_with_norms(unet))
+        return sorted(blocks, key=lambda block: (_SECTIONS.index(block[0]), block[1]))
+
+    def selection(self, chosen: LayerSelection) -> LayerSelection:
+        """The layers to share where the user chose these: all of them, as the authors do, where none is named."""
+        return chosen.or_default(ALL)
+
+    @contextmanager
+    def attached(self, unet: Any, x: Tensor, options: Options, call: Call) -> Iterator[None]:
+        """Within the context the self-attentions and group norms of a call with `options` share."""
+        keys = list(self_attentions(unet, call.run.report))
+        # All of them, selected or not and on or off: a compiled model is made for the replacements of its first call.
+        call.previous.update(_replace_attention(options, keys))
+        if call.rows is None or not call.settings.share_group_norm:
+            yield
+            return
+        with share_statistics(unet, call.layers, call.rows, call.settings.strength):
+            yield
+
+
+def self_attentions(unet: Any, report: Callable[[str], None] | None = None) -> Iterator[BlockKey]:
+    """The keys of all self-attentions of a UNet (some upscalers have cross-attention in their place).
+
+    Those that another node has made without projections of the host's kind are left out, with a `report`.
+    """
+    for key, transformer in _transformer_blocks(unet):
+        if transformer.disable_self_attn:
+            continue
+        if all(hasattr(transformer.attn1, name) for name in ("to_q", "to_k", "to_v", "to_out")):
+            yield key
+        elif report is not None:
+            report(
+                f"a self-attention (in {key[0]}.{key[1]}) has no projections of queries, keys and values: another node "
+                f"has put a {type(transformer.attn1).__name__} in its place. Sharing leaves such layers out."
+            )
+
+
+def _transformer_blocks(unet: Any) -> Iterator[tuple[BlockKey, Any]]:
+    sections = zip(_SECTIONS, (unet.input_blocks, [unet.middle_block or ()], unet.output_blocks), strict=True)
+    for section, blocks in sections:
+        for number, block in enumerate(blocks):
+            for layer in block:
+                for index, transformer in enumerate(getattr(layer, "transformer_blocks", ())):
+                    yield (section, number, index), transformer
+
+
+def _replace_attention(options: Options, keys: list[BlockKey]) -> dict[BlockKey, Replacement]:
+    """Put shared attention at `keys` of this call's options; returns the replacements that stood there before.
+
+    The host looks for a replacement of the transformer block first, then for one of the block around it.
+    """
+    replacements = dict(options.get("patches_replace", {}))
+    attn1 = dict(replacements.get("attn1", {}))
+    previous = {key: attn1.get(key, attn1.get(key[:2])) for key in keys}
+    attn1.update(dict.fromkeys(keys, shared_self_attention))
+    replacements["attn1"] = attn1
+    options["patches_replace"] = replacements
+    return {key: replacement for key, replacement in previous.items() if replacement is not None}
+
+
+@uncompiled
+def shared_self_attention(query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+    """The attention replacement of every shared layer. query, key, value: projected, (rows, tokens, channels).
+
+    One function for all layers, models and runs: a compiled model may keep calling the one that it saw first.
+    """
+    call = current_call.get()
+    if call is None:
+        return plain_attention(options, query, key, value)
+    section, number = options["block"][:2]
+    previous = call.previous.get((section, number, options["block_index"]))
+    rows = call.rows if (section, number) in call.layers else None
+    if rows is None or not _fits(call.run, rows, query, key):
+        return previous(query, key, value, options) if previous else plain_attention(options, query, key, value)
+    call.run.shared_layers += 1
+    projections, attend = Projections(query, key, value), layer_attention(options, call.run)
+    if previous is None:
+        return attend_in_rows(projections, rows, call.settings, attend)
+    return attend_around(previous, projections, rows, call.settings, attend, options)
+
+
+def attend_in_rows(projections: Projections, rows: Rows, settings: SharingSettings, attend: Attention) -> Tensor:
+    """References attend to themselves, targets to themselves and their reference: (rows, tokens, channels)."""
+    references = Projections(*map(rows.references, projections))
+    reference = features(references, settings)
+    aligned = align(Projections(*map(rows.targets, projections)), reference, settings.strength)
+    references_out = attend(*(x.flatten(0, 1) for x in references)).unsqueeze(1)
+    return rows.join(references_out, share(aligned, reference, settings, attend))
+
+
+def attend_around(
+    previous: Replacement,
+    projections: Projections,
+    rows: Rows,
+    settings: SharingSettings,
+    attend: Attention,
+    options: Options,
+) -> Tensor:
+    """The same, where another node's replacement computes the images' attention to themselves.
+
+    It may count rows or keep the attention map: it gets the whole call, with own keys only.
+    """
+    references = Projections(*map(rows.references, projections))
+    reference = features(references, settings)
+    aligned = align(Projections(*map(rows.targets, projections)), reference, settings.strength)
+    query, key, value = (rows.join(*pair) for pair in zip(references, aligned, strict=True))
+    own = previous(query, key, value, options)
+    if own.shape != query.shape:
+        # It gives the values for the answers, and another node has merged the queries: there is nothing to add to.
+        return previous(*projections, options)
+    targets_out = share_beside(rows.targets(own), aligned, reference, settings, attend)
+    return rows.join(rows.references(own), targets_out)
+
+
+def _fits(run: Run, rows: Rows, query: Tensor, key: Tensor) -> bool:
+    """Whether the layer's rows are the call's: tiling and temporal layers fold space or time into them."""
+    if query.shape[0] == key.shape[0] == rows.count:
+        return True
+    run.report(
+        f"a self-attention has {query.shape[0]} rows where the model call has {rows.count} (another node, such as "
+        "HyperTile, rearranges them); sharing stands aside in such layers."
+    )
+    return False
