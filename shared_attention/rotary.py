@@ -47,7 +47,7 @@ class Rotary:
         (a, b), (c, d) = (row.unbind(-1) for row in _at_least_single(self.matrices).unbind(-2))
         adjugate = torch.stack([d, -b, -c, a], -1)
         determinant = torch.addcmul(a * d, b, c, value=-1)
-        return replace(self, matrices=(adjugate / determinant.unsqueeze(-1)).unflatten(-1, (2, 2)))
+        return replace(self, matrices=(adjugate / determinant.unsqueeze(-1)).view(self.matrices.shape))
 
     def scaled(self, scales: Tensor) -> Rotary:
         """The same rotation, with each pair multiplied by its number. scales: (pairs,)."""
@@ -68,10 +68,10 @@ class Rotary:
         pairs = self.matrices.shape[-3]
         first, second = self._columns()
         if self.halves:
-            channels = x[..., : 2 * pairs].unflatten(-1, (2, pairs))
+            channels = x[..., : 2 * pairs].reshape(*x.shape[:-1], 2, pairs)
             even, odd = channels[..., :1, :], channels[..., 1:, :]
         else:
-            channels = x[..., : 2 * pairs].unflatten(-1, (pairs, 2))
+            channels = x[..., : 2 * pairs].reshape(*x.shape[:-1], pairs, 2)
             even, odd = channels[..., :1], channels[..., 1:]
         rotated = torch.addcmul(first * even, second, odd).flatten(-2)
         rest = x[..., 2 * pairs :]

@@ -38,4 +38,4 @@ def test_the_host_is_imported_in_its_folder_only():
         path for path in method.rglob("*.py") if "import comfy" in path.read_text() or "from comfy" in path.read_text()
     }
     assert users
-    assert all(path.parent.name == "host" for path in users)
+    assert all(path.is_relative_to(method / "host") for path in users)
