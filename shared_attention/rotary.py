@@ -87,6 +87,12 @@ class Rotary:
         return first, second
 
 
+def rotations(angles: Tensor) -> Tensor:
+    """[[cos, -sin], [sin, cos]] of each angle: (..., 2, 2)."""
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack([cos, -sin, sin, cos], -1).view(*angles.shape, 2, 2)
+
+
 def frequency_scales(axes: Sequence[str], high: float, low: float) -> Tensor:
     """What the reference's keys are multiplied by, pair by pair (Untwisting RoPE, with its beta of 2): (pairs,).
 

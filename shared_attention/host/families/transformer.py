@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...rotary import Rotary
+from ...rotary import Rotary, rotations
 
 LayerKey = tuple[str, int]
 """A block by kind and number, such as ("double", 3): what a selection of blocks names."""
@@ -88,6 +88,10 @@ class Transformer(ABC):
     def layer(self, unet: Any, key: LayerKey, image: Image, arguments: Mapping[str, Any]) -> Layer:
         """The layer of the module under `key`, which is being called with `arguments` (by name, without defaults)."""
 
+    def check_call(self, conditioning: Mapping[str, Any]) -> None:
+        """Raises ValueError where a call's conditioning (by name, as the host hands it on) rules sharing out."""
+        return
+
     def layers(self, unet: Any) -> list[LayerKey]:
         """Every block that can share, once."""
         return list(dict.fromkeys(key for key, _ in self.modules(unet)))
@@ -95,6 +99,10 @@ class Transformer(ABC):
     def step(self, unet: Any, options: Mapping[str, Any]) -> float:
         """How many positions neighbouring tokens are apart. options: the call's transformer_options."""
         return 1.0
+
+    def left(self, width: int) -> int:
+        """The position of the leftmost column of an image that is `width` tokens wide, in tokens."""
+        return 0
 
     def turn(self, unet: Any, offset: float, device: torch.device) -> Rotary | None:
         """The rotation that moves a token by `offset` positions to the right; None where positions are absolute."""
@@ -121,6 +129,30 @@ class Embedded(Transformer):
 
     def pair_axes(self, unet: Any) -> str | None:
         return blocks_of_pairs(self.axes, self.embedder(unet).axes_dim)
+
+
+class Computed(Transformer):
+    """Transformers whose host code offers no rotation by any position: it is computed from their frequencies."""
+
+    halves: bool = False
+
+    @abstractmethod
+    def pair_axes(self, unet: Any) -> str: ...
+
+    @abstractmethod
+    def frequencies(self, unet: Any) -> Tensor:
+        """Radians a position of each pair of the axis x, in float64."""
+
+    def turn(self, unet: Any, offset: float, device: torch.device) -> Rotary | None:
+        axes = self.pair_axes(unet)
+        angles = torch.zeros(len(axes), dtype=torch.float64)
+        angles[[axis == "x" for axis in axes]] = offset * self.frequencies(unet)
+        return Rotary(rotations(angles).to(device, torch.float32)[None, None, None], self.halves)
+
+
+def geometric(theta: float, channels: int) -> Tensor:
+    """The frequencies of an axis of so many channels, as RoPE has them: theta^(-2n / channels)."""
+    return theta ** -(torch.arange(0, channels, 2, dtype=torch.float64) / channels)
 
 
 def blocks_of_pairs(axes: str, channels: Iterable[int]) -> str:
