@@ -33,7 +33,7 @@ class Flux1(TwoStreams):
     shared_by_default = "single"
 
     def accepts(self, unet: Any) -> bool:
-        return len(unet.params.axes_dim) == 3 and not is_longcat(unet)
+        return len(unet.params.axes_dim) == 3 and not unet.params.txt_ids_dims
 
     def step(self, unet: Any, options: Mapping[str, Any]) -> float:
         return scale_of_positions(options)
@@ -53,13 +53,16 @@ class Flux2(Flux1):
 
 
 class LongCat(Flux1):
-    """LongCat-Image: Flux.1's blocks, positions that start behind the text's. No author has published a choice."""
+    """LongCat-Image and Ovis-Image: Flux.1's blocks, text with positions in the image's plane.
 
-    name = "LongCat-Image"
+    No author has published a choice of blocks.
+    """
+
+    name = "LongCat-Image and Ovis-Image"
     shared_by_default = ""
 
     def accepts(self, unet: Any) -> bool:
-        return len(unet.params.axes_dim) == 3 and is_longcat(unet)
+        return len(unet.params.axes_dim) == 3 and bool(unet.params.txt_ids_dims)
 
 
 class Chroma(TwoStreams):
@@ -67,8 +70,3 @@ class Chroma(TwoStreams):
 
     name = "Chroma"
     classes = ("Chroma", "ChromaRadiance")
-
-
-def is_longcat(unet: Any) -> bool:
-    """As the host's own detection has it: text features of a Qwen2.5-VL and no pooled ones."""
-    return unet.params.context_in_dim == 3584 and unet.params.vec_in_dim is None

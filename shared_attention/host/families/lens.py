@@ -27,6 +27,3 @@ class Lens(Embedded):
 
     def layer(self, unet: Any, key: LayerKey, image: Image, arguments: Mapping[str, Any]) -> Layer:
         return Layer(key, from_start(0, image), Rotary(arguments["freqs_cis"]))
-
-    def left(self, width: int) -> int:
-        return -(width - width // 2)

@@ -25,15 +25,9 @@ class QwenImage(Embedded):
         text = arguments["encoder_hidden_states"].shape[1]
         return Layer(key, from_start(text, image), Rotary(arguments["image_rotary_emb"]))
 
-    def left(self, width: int) -> int:
-        return -(width // 2)
-
 
 class MageFlow(QwenImage):
-    """Qwen-Image's blocks, a token a latent pixel; an odd width has its middle on the other side."""
+    """Qwen-Image's blocks, a token a latent pixel."""
 
     name = "Mage-Flow"
     classes = ("MageFlowTransformer2DModel",)
-
-    def left(self, width: int) -> int:
-        return -(width - width // 2)

@@ -100,10 +100,6 @@ class Transformer(ABC):
         """How many positions neighbouring tokens are apart. options: the call's transformer_options."""
         return 1.0
 
-    def left(self, width: int) -> int:
-        """The position of the leftmost column of an image that is `width` tokens wide, in tokens."""
-        return 0
-
     def turn(self, unet: Any, offset: float, device: torch.device) -> Rotary | None:
         """The rotation that moves a token by `offset` positions to the right; None where positions are absolute."""
         return None
