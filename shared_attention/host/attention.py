@@ -27,8 +27,8 @@ def share_attention(model: Any, sharing: SharedAttention) -> Any:
 
     Raises ValueError where no family knows the model, or where the selected layers are not in it.
     """
-    family = families.of_model(model)
     unet = model.get_model_object("diffusion_model")
+    family = families.find(unet)
     sharing.layers.require_in(family.selectable(unet, sharing.settings))
     wrappers: dict[str, Callable[..., Tensor]] = {
         WrappersMP.OUTER_SAMPLE: sharing.around_run,

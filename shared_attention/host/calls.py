@@ -66,7 +66,8 @@ def known_run(guider: Any, images: int) -> Iterator[Run]:
 class Call:
     """What the attention layers have to know of the model call they are in; without `rows` nothing is shared.
 
-    previous: what other nodes had put where a family puts shared attention, by the family's keys.
+    previous: what other nodes had put where a family puts shared attention, by the family's keys. notes: what a family
+    has found out for all layers of the call.
     """
 
     run: Run
@@ -74,6 +75,7 @@ class Call:
     settings: SharingSettings
     layers: LayerSelection
     previous: dict[Any, Replacement] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 current_call: ContextVar[Call | None] = ContextVar(KEY, default=None)

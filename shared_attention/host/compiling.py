@@ -26,9 +26,13 @@ def uncompiled(function: F) -> F:
 
 def own_graphs(unet: Any, options: Mapping[str, Any]) -> AbstractContextManager[Any]:
     """A context for model calls that share: compiled models make graphs for it that no other call uses."""
+    return _OwnGraphs() if is_compiled(unet, options) else nullcontext()
+
+
+def is_compiled(unet: Any, options: Mapping[str, Any]) -> bool:
+    """Whether the host or another node compiles the model of this call."""
     wrappers = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
-    is_compiled = COMPILE_KEY in wrappers or hasattr(unet, "_orig_mod")
-    return _OwnGraphs() if is_compiled else nullcontext()
+    return COMPILE_KEY in wrappers or hasattr(unet, "_orig_mod")
 
 
 class _OwnGraphs(TorchFunctionMode):

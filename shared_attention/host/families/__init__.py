@@ -11,6 +11,22 @@ from torch import Tensor
 from ...layers import LayerKey, LayerSelection
 from ...sharing import SharingSettings
 from ..calls import Call, Options
+from .auraflow import AuraFlow
+from .boogu import Boogu
+from .cosmos import Anima, Cosmos
+from .flux import Chroma, Flux1, Flux2, LongCat
+from .hidream import HiDream
+from .hunyuan_image import HunyuanImage
+from .ideogram4 import Ideogram4
+from .joyimage import JoyImage
+from .kandinsky5 import Kandinsky5
+from .krea2 import Krea2
+from .lens import Lens
+from .lumina import Lumina2, ZImage
+from .noting import uncompiled_module
+from .omnigen2 import OmniGen2
+from .qwen_image import MageFlow, QwenImage
+from .sd3 import SD3
 from .unet import UNetFamily
 
 
@@ -20,7 +36,7 @@ class Family(Protocol):
     name: str
     """As users call its models."""
 
-    def accepts(self, unet: Any) -> bool:
+    def knows(self, unet: Any) -> bool:
         """Whether the host's `diffusion_model` is of this family."""
         ...
 
@@ -40,21 +56,71 @@ class Family(Protocol):
         ...
 
 
-FAMILIES: tuple[Family, ...] = (UNetFamily(),)
+FAMILIES: tuple[Family, ...] = (
+    UNetFamily(),
+    Flux1(),
+    Flux2(),
+    LongCat(),
+    Chroma(),
+    QwenImage(),
+    MageFlow(),
+    Lumina2(),
+    ZImage(),
+    Krea2(),
+    SD3(),
+    HunyuanImage(),
+    HiDream(),
+    AuraFlow(),
+    Cosmos(),
+    Anima(),
+    OmniGen2(),
+    Boogu(),
+    Kandinsky5(),
+    Ideogram4(),
+    Lens(),
+    JoyImage(),
+)
+"""The first one that knows a model is its family."""
+
+REFUSED = {
+    "HunyuanVideo": "HunyuanVideo or the refiner of HunyuanImage",
+    "Kandinsky5": "Kandinsky 5 Video",
+    "MiniTrainDIT": "Cosmos-Predict2 Video2World",
+    "GeneralDIT": "Cosmos, a video model",
+    "WanModel": "Wan, a video model",
+    "LTXVModel": "LTX-Video",
+    "LTXAVModel": "LTX-Video 2",
+    "AsymmDiTJoint": "Mochi, a video model",
+    "CogVideoXTransformer3DModel": "CogVideoX, a video model",
+    "ErnieImageModel": "Ernie-Image, whose rotations cannot be undone",
+    "PixArtMS": "PixArt, whose attention the host does not let others reach",
+    "HunYuanDiT": "Hunyuan-DiT, whose attention the host does not let others reach",
+    "HiDreamO1Transformer": "HiDream O1, a language model",
+    "PixDiT_T2I": "PixelDiT",
+    "StageB": "Stable Cascade",
+    "StageC": "Stable Cascade",
+}
+"""What users call models of the host that no family accepts, by class."""
+
+
+def find(unet: Any) -> Family:
+    """The family of a model's network (its diffusion_model). Raises ValueError where there is none."""
+    family = of_unet(unet)
+    if family is None:
+        supported = ", ".join(each.name for each in FAMILIES)
+        raise ValueError(
+            f"This model cannot share attention: it is {called(uncompiled_module(unet))}. Load one of: {supported}."
+        )
+    return family
 
 
 def of_unet(unet: Any) -> Family | None:
-    """The family of the host's `diffusion_model`, compiled or not; None where no family knows it."""
-    unet = getattr(unet, "_orig_mod", unet)
-    return next((family for family in FAMILIES if family.accepts(unet)), None)
+    """The family of a model's network, compiled or not; None where no family knows it."""
+    unet = uncompiled_module(unet)
+    return next((family for family in FAMILIES if family.knows(unet)), None)
 
 
-def of_model(model: Any) -> Family:
-    """The family of the host's model patcher. Raises ValueError where no family knows it."""
-    family = of_unet(model.get_model_object("diffusion_model"))
-    if family is None:
-        raise ValueError(
-            f"Style Aligned cannot share attention in this model ({type(model.model).__name__}). It needs an image "
-            f"model of one of these kinds: {'; '.join(each.name for each in FAMILIES)}."
-        )
-    return family
+def called(unet: Any) -> str:
+    """What users call a model that no family accepts, by the class it has or was derived from."""
+    known = (REFUSED[base.__name__] for base in type(unet).__mro__ if base.__name__ in REFUSED)
+    return next(known, f"of a kind that this pack does not know ({type(unet).__name__})")

@@ -32,7 +32,8 @@ class UNetFamily:
 
     name = "the UNets of Stable Diffusion (SD 1.x, SD 2.x, SDXL, its refiner) and models made from one of these"
 
-    def accepts(self, unet: Any) -> bool:
+    def knows(self, unet: Any) -> bool:
+        """Whether the host's network is of this family."""
         is_video = getattr(unet, "use_temporal_resblocks", False)
         return isinstance(unet, UNetModel) and not is_video
 

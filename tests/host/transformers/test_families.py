@@ -1,0 +1,201 @@
+"""What the families say of a model's layers, against the positions that the tests know of it."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+from oracles import relative_error
+from sampling import sample
+from style_aligned.shared_attention.host import families
+from style_aligned.shared_attention.host.families.noting import current_layer, noting_layers
+from style_aligned.shared_attention.host.families.transformer import Layer
+from style_aligned.shared_attention.layers import LayerSelection
+from style_aligned.shared_attention.rotary import frequency_scales
+from variant import Variant
+
+VARIANTS: list[Variant] = [
+    variant
+    for path in sorted(Path(__file__).parent.glob("*_variants.py"))
+    for variant in importlib.import_module(path.stem).VARIANTS
+]
+FAMILIES = {
+    "anima": "Anima",
+    "auraflow": "AuraFlow",
+    "boogu": "Boogu",
+    "chroma": "Chroma",
+    "cosmos_predict2": "Cosmos-Predict2",
+    "flux_": "Flux.1",
+    "flux2": "Flux.2",
+    "hidream_i1": "HiDream I1",
+    "hunyuan_image": "HunyuanImage 2.1",
+    "ideogram4": "Ideogram 4",
+    "joyimage": "JoyImage",
+    "kandinsky5": "Kandinsky 5 Image",
+    "krea2": "Krea 2",
+    "lens": "Lens",
+    "longcat": "LongCat-Image and Ovis-Image",
+    "lumina2": "Lumina 2",
+    "mage_flow": "Mage-Flow",
+    "omnigen2": "OmniGen2",
+    "qwen_image": "Qwen-Image",
+    "sd3": "Stable Diffusion 3",
+    "z_image": "Z-Image",
+}
+"""What users call the variants, by what the variants' names begin with."""
+
+
+@dataclass
+class Seen:
+    """One model call: its network, the shape of its input, and each noted attention's layer and tokens."""
+
+    unet: Any
+    shape: torch.Size
+    attentions: list[tuple[Layer, int]] = field(default_factory=list)
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda variant: variant.name)
+def variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Variant:
+    if not request.param.supported:
+        pytest.skip("this ComfyUI does not have the model")
+    for module, name, value in request.param.constants:
+        monkeypatch.setattr(importlib.import_module(module), name, value)
+    return request.param
+
+
+def seen(variant: Variant, **options: Any) -> list[Seen]:
+    """What a run of one step notes, in each of its model calls."""
+    model, calls = variant.model(), []
+
+    def call(executor: Any, x: torch.Tensor, t: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(Seen(executor.class_obj.diffusion_model, x.shape))
+        with noting_layers(families.find(calls[-1].unet), calls[-1].unet, x, LayerSelection.parse("all")):
+            return executor(x, t, *args, **kwargs)
+
+    def attend(function: Any, q: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        layer = current_layer.get()
+        if layer is not None:
+            calls[-1].attentions.append((layer, q.shape[2 if kwargs.get("skip_reshape") else 1]))
+        return function(q, *args, **kwargs)
+
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "test", call)
+    model.model_options["transformer_options"].update(options, optimized_attention_override=attend)
+    positive, negative = variant.conditioning(2, 1), variant.conditioning(1, 2)
+    sample(model, 2, 1, positive=positive, negative=negative, initial=variant.noise(2), scheduler="simple")
+    assert not any("forward" in module.__dict__ for module in model.model.diffusion_model.modules())
+    assert calls
+    return calls
+
+
+def test_models_have_the_family_that_users_know(variant: Variant):
+    unet = variant.model().model.diffusion_model
+    (name,) = (name for start, name in FAMILIES.items() if variant.name.startswith(start))
+    assert families.find(unet).name == name
+    assert families.find(torch.compile(unet)).name == name
+
+
+def test_every_joint_attention_is_noted_and_no_other(variant: Variant):
+    for call in seen(variant):
+        family = families.find(call.unet)
+        noted = [layer.key for layer, _ in call.attentions]
+        assert list(dict.fromkeys(noted)) == family.layers(call.unet)
+        assert {key for key, _ in variant.layers(call.unet)} == set(noted)
+
+
+def test_layers_know_where_the_image_is_and_how_it_is_rotated(variant: Variant):
+    for call in seen(variant):
+        rope = variant.rope(call.unet)
+        for layer, count in call.attentions:
+            tokens = variant.tokens(call.unet, call.shape, count)
+            assert layer.image(count) == tokens.image
+            assert (layer.rotary is None) == (rope is None)
+            if rope is None:
+                continue
+            x = torch.randn(1, 3, count, 2 * len(rope.axes), generator=torch.Generator().manual_seed(5))
+            image = tokens.image
+            rotated = layer.rotary.of_tokens(image)(x[:, :, image])
+            expected = rope.rotate(x[0].double(), tokens.positions)[None, :, image]
+            assert relative_error(rotated, expected) < 1e-5
+            assert relative_error(layer.rotary.of_tokens(image).inverse()(rotated), x[:, :, image]) < 1e-6
+
+
+def test_turning_moves_along_x(variant: Variant):
+    unet = variant.model().model.diffusion_model
+    family, rope = families.find(unet), variant.rope(unet)
+    offset = 5 * family.step(unet, {})
+    turn = family.turn(unet, offset, torch.device("cpu"))
+    assert (turn is None) == (rope is None)
+    if rope is not None:
+        x = torch.randn(1, 3, 4, 2 * len(rope.axes), generator=torch.Generator().manual_seed(5))
+        moved = torch.zeros(4, 1 + max(rope.axes), dtype=torch.float64)
+        moved[:, rope.spatial[-1]] = offset
+        assert relative_error(turn(x), rope.rotate(x[0].double(), moved)[None]) < 1e-6
+
+
+def test_pairs_belong_to_their_axes(variant: Variant):
+    unet = variant.model().model.diffusion_model
+    axes, rope = families.find(unet).pair_axes(unet), variant.rope(unet)
+    assert (axes is None) == (rope is None)
+    if rope is not None:
+        x = torch.randn(3, 4, 2 * len(rope.axes), dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+        turn = families.find(unet).turn(unet, 0.0, torch.device("cpu"))
+        scaled = turn.scaled(frequency_scales(axes, 0.25, 1.5))(x[None])
+        assert relative_error(scaled, rope.scale(x, 0.25, 1.5)[None]) < 1e-6
+
+
+@pytest.mark.parametrize("options", [{}, {"rope_options": {"scale_x": 0.25}}], ids=["own", "scaled"])
+def test_neighbours_along_x_are_a_step_apart(variant: Variant, options: dict[str, Any]):
+    """Also under the host's node that scales positions, which only some models read."""
+    for call in seen(variant, **options):
+        family = families.find(call.unet)
+        layer, count = call.attentions[0]
+        if layer.rotary is not None:
+            at = layer.image(count).start
+            first, second = (layer.rotary.of_tokens(slice(at + i, at + i + 1)) for i in (0, 1))
+            step = family.turn(call.unet, family.step(call.unet, options), torch.device("cpu"))
+            assert relative_error(first.then(step).matrices, second.matrices) < 1e-5
+
+
+def network(module: str, name: str, **attributes: Any) -> torch.nn.Module:
+    """An empty network of one of the host's classes."""
+    cls = getattr(pytest.importorskip(module), name)
+    unet = cls.__new__(cls)
+    torch.nn.Module.__init__(unet)
+    for attribute, value in attributes.items():
+        setattr(unet, attribute, value)
+    return unet
+
+
+@pytest.mark.parametrize(
+    ("unet", "called"),
+    [
+        (("comfy.ldm.wan.model", "VaceWanModel", {}), "it is Wan, a video model"),
+        (("comfy.ldm.lightricks.model", "LTXVModel", {}), "it is LTX-Video"),
+        (("comfy.ldm.hunyuan_video.model", "HunyuanVideo", {"patch_size": [1, 2, 2]}), "it is HunyuanVideo"),
+        (("comfy.ldm.cosmos.predict2", "MiniTrainDIT", {"in_channels": 17, "out_channels": 16}), "Video2World"),
+        (
+            ("comfy.ldm.kandinsky5.model", "Kandinsky5",
+             {"in_visual_dim": 16, "visual_embed_dim": 132, "patch_size": (1, 2, 2)}),
+            "it is Kandinsky 5 Video",
+        ),
+        (("comfy.ldm.pixart.pixartms", "PixArtMS", {}), "it is PixArt"),
+        (("torch.nn", "Linear", {}), r"of a kind that this pack does not know \(Linear\)"),
+    ],
+    ids=lambda case: case[1] if isinstance(case, tuple) else "",
+)  # fmt: skip
+def test_what_is_not_served_is_refused_by_the_name_that_users_know(unet: tuple[str, str, dict[str, Any]], called: str):
+    module, name, attributes = unet
+    with pytest.raises(ValueError, match=f"cannot share attention.*{called}.*Flux.1, Flux.2"):
+        families.find(network(module, name, **attributes))
+
+
+def test_hidream_e1_is_refused_and_i1_is_not():
+    family = families.find(network("comfy.ldm.hidream.model", "HiDreamImageTransformer2DModel"))
+    family.check_call({"image_cond": None, "c_crossattn": torch.zeros(1)})
+    with pytest.raises(ValueError, match="HiDream E1 cannot share attention"):
+        family.check_call({"image_cond": torch.zeros(1)})
