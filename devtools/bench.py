@@ -216,15 +216,17 @@ def attention_variants(
 def attend(projected: list[Tensor], heads: int, images: int, options: dict[str, Any] | None) -> Tensor:
     from style_aligned.shared_attention.host.backend import layer_attention
     from style_aligned.shared_attention.host.calls import Run
-    from style_aligned.shared_attention.host.families.unet import attend_in_rows
+    from style_aligned.shared_attention.host.families.unet import SharedLayer, attend_in_rows
     from style_aligned.shared_attention.rows import Rows
     from style_aligned.shared_attention.sharing import Projections, SharingSettings
+    from style_aligned.shared_attention.sources import RowsOfCall
 
     layer = {"n_heads": heads, "attn_precision": None}
     attention = layer_attention(layer, Run(images))
     if options is None:
         return attention(*projected)
-    return attend_in_rows(Projections(*projected), Rows(2, images), SharingSettings(**options), attention)
+    source, settings = RowsOfCall(Rows(2, images)), SharingSettings(**options)
+    return attend_in_rows(SharedLayer(Projections(*projected), ("input", 0, 0), source, settings, attention))
 
 
 if __name__ == "__main__":

@@ -32,16 +32,12 @@ class ReferencePositions:
             raise ValueError(f"positions is {self.placing!r}; choose one of {', '.join(PLACINGS)}.")
 
     def rotation(self, image: Rotary, turn: Rotary, axes: str) -> Rotary | None:
-        """What the reference's keys, as the model has rotated them, go through; None where they stay as they are.
+        """What the reference's keys go through, from before they are rotated; None where they stay as they are.
 
-        image: the rotation that they have had. turn: by the offset of "beside". axes: of each pair (see
+        image: the rotation of the target's tokens. turn: by the offset of "beside". axes: of each pair (see
         frequency_scales).
         """
-        rotation = None
-        if self.placing == "beside":
-            rotation = turn
-        elif self.placing == "none":
-            rotation = image.inverse()
+        rotation = None if self.placing == "none" else image.then(turn) if self.placing == "beside" else image
         if self.high_frequencies == self.low_frequencies == 1.0:
             return rotation
         scales = frequency_scales(axes, self.high_frequencies, self.low_frequencies)

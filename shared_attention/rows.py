@@ -18,37 +18,51 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rows:
-    """The layout of a model call: `chunks` chunks of `images` images, of which image `reference` is the reference."""
+    """The layout of a model call: `chunks` chunks of `images` images, of which image `reference` is the reference.
+
+    Where `reference` is None all images are targets; where there is one image, it is the reference or a target alone.
+    """
 
     chunks: int
     images: int
-    reference: int = 0
+    reference: int | None = 0
 
     @property
     def count(self) -> int:
         """How many rows the call has."""
         return self.chunks * self.images
 
+    @property
+    def has_references(self) -> bool:
+        return self.reference is not None
+
+    @property
+    def has_targets(self) -> bool:
+        return self.images > 1 or self.reference is None
+
     def split(self, x: Tensor) -> Tensor:
         """A view of `x` (rows, ...) by chunk and image: (chunks, images, ...)."""
         return x.view(self.chunks, self.images, *x.shape[1:])
 
     def references(self, x: Tensor) -> Tensor:
-        """A view of the reference rows of `x` (rows, ...): (chunks, 1, ...)."""
+        """A view of the reference rows of `x` (rows, ...): (chunks, 1, ...), or (chunks, 0, ...) without references."""
+        if self.reference is None:
+            return self.split(x)[:, :0]
         return self.split(x).narrow(1, self.reference, 1)
 
     def targets(self, x: Tensor) -> Tensor:
-        """The target rows of `x` (rows, ...): (chunks, images - 1, ...)."""
+        """The target rows of `x` (rows, ...): (chunks, targets, ...)."""
         chunked = self.split(x)
-        before, after = chunked[:, : self.reference], chunked[:, self.reference + 1 :]
+        if self.reference is None:
+            return chunked
         if self.reference == 0:
-            return after
-        return torch.cat([before, after], dim=1)
+            return chunked[:, 1:]
+        return torch.cat([chunked[:, : self.reference], chunked[:, self.reference + 1 :]], dim=1)
 
     def join(self, references: Tensor, targets: Tensor) -> Tensor:
-        """Rows in the call's order: `references` (chunks, 1, ...) and `targets` (chunks, images - 1, ...)."""
-        before, after = targets[:, : self.reference], targets[:, self.reference :]
-        return torch.cat([before, references, after], dim=1).flatten(0, 1)
+        """Rows in the call's order: `references` (chunks, 0 or 1, ...) and `targets` (chunks, targets, ...)."""
+        reference = self.reference or 0
+        return torch.cat([targets[:, :reference], references, targets[:, reference:]], dim=1).flatten(0, 1)
 
 
 class UnknownRowsError(ValueError):

@@ -12,9 +12,9 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..layers import LayerSelection
-from ..rows import Rows
 from ..schedule import SamplingRange
 from ..sharing import SharingSettings
+from ..sources import RowsOfCall, Source
 from . import families
 from .calls import KEY, Call, Options, Run, current_call, known_run, rows_of_call
 from .compiling import own_graphs
@@ -102,11 +102,12 @@ class SharedAttention:
         if run is None or family is None:  # outside of a sampling run nobody knows the batch
             return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
         rows = rows_of_call(run, len(x), options, c_crossattn)
-        if rows is not None and self.reference_without_control:
-            control = without_control(control, rows)
-        call = Call(run, self._if_on(rows, t, base_model), self.settings, family.selection(self.layers))
+        source = None if rows is None else RowsOfCall(rows)
+        if source is not None and self.reference_without_control:
+            control = without_control(control, source.rows)
+        call = Call(run, self._if_on(source, t, base_model), self.settings, family.selection(self.layers))
         run.model_calls += 1
-        run.calls_to_share += call.rows is not None
+        run.calls_to_share += call.source is not None
         token = current_call.set(call)
         try:
             with family.attached(unet, x, options, call), own_graphs(unet, options):
@@ -114,10 +115,10 @@ class SharedAttention:
         finally:
             current_call.reset(token)
 
-    def _if_on(self, rows: Rows | None, t: Tensor, base_model: Any) -> Rows | None:
-        """The rows of the call where sharing is on at its noise level."""
-        if rows is None or self.settings.strength == 0.0:
+    def _if_on(self, source: Source | None, t: Tensor, base_model: Any) -> Source | None:
+        """The source of the call where sharing is on at its noise level."""
+        if source is None or self.settings.strength == 0.0:
             return None
         if self.sampling_range.is_whole:
-            return rows
-        return rows if self.sampling_range.contains(float(t[0]), base_model.model_sampling.percent_to_sigma) else None
+            return source
+        return source if self.sampling_range.contains(float(t[0]), base_model.model_sampling.percent_to_sigma) else None

@@ -7,7 +7,7 @@ and on copies of the model know it too, and it ends with them. The call is known
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from torch import Tensor
 from ..layers import LayerSelection
 from ..rows import Rows, UnknownRowsError, find_rows
 from ..sharing import SharingSettings
+from ..sources import Source
 
 KEY = "style_aligned.share_attention"
 
@@ -64,18 +65,18 @@ def known_run(guider: Any, images: int) -> Iterator[Run]:
 
 @dataclass(frozen=True)
 class Call:
-    """What the attention layers have to know of the model call they are in; without `rows` nothing is shared.
+    """What the attention layers have to know of the model call they are in; without a `source` nothing is shared.
 
     previous: what other nodes had put where a family puts shared attention, by the family's keys. notes: what a family
     has found out for all layers of the call.
     """
 
     run: Run
-    rows: Rows | None
+    source: Source | None
     settings: SharingSettings
     layers: LayerSelection
     previous: dict[Any, Replacement] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: dict[Hashable, Any] = field(default_factory=dict)
 
 
 current_call: ContextVar[Call | None] = ContextVar(KEY, default=None)

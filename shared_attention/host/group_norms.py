@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -13,21 +13,21 @@ from torch.overrides import TorchFunctionMode
 
 from ..group_norm import Moments, moments, normalise, pool
 from ..layers import LayerKey, LayerSelection
-from ..rows import Rows
+from ..sources import Source
 from .compiling import uncompiled
 
 _MISSING = object()
 
 
 @contextmanager
-def share_statistics(unet: Any, layers: LayerSelection, rows: Rows, strength: float) -> Iterator[None]:
+def share_statistics(unet: Any, layers: LayerSelection, source: Source, strength: float) -> Iterator[None]:
     """Within the context the group norms of the selected blocks take their statistics over target and reference."""
     norms = list(selected_norms(unet, layers))
     # An instance may carry a forward of its own (another node's, or an outer context's): that one has to come back.
     before = [norm.__dict__.get("forward", _MISSING) for norm in norms]
-    mode = _SharedStatistics(rows, strength)
     try:
-        for norm in norms:
+        for number, norm in enumerate(norms):
+            mode = _SharedStatistics(source, ("norm", number), strength)
             norm.__dict__["forward"] = partial(_shared_forward, norm.forward, mode)
         yield
     finally:
@@ -67,7 +67,7 @@ def _norms_in(module: nn.Module) -> Iterator[nn.GroupNorm]:
 @uncompiled
 def _shared_forward(forward: Callable[[Tensor], Tensor], mode: _SharedStatistics, x: Tensor) -> Tensor:
     """One function for all norms: keeping one out of compiled graphs is not for free, and a model has dozens."""
-    if x.shape[0] != mode.rows.count or x.ndim != 4:
+    if x.shape[0] != mode.source.rows.count or x.ndim != 4:
         return forward(x)
     with mode:
         return forward(x)
@@ -76,9 +76,10 @@ def _shared_forward(forward: Callable[[Tensor], Tensor], mode: _SharedStatistics
 class _SharedStatistics(TorchFunctionMode):
     """Replaces group_norm within a norm's own forward, where the host has brought weights to their device and dtype."""
 
-    def __init__(self, rows: Rows, strength: float) -> None:
+    def __init__(self, source: Source, slot: Hashable, strength: float) -> None:
         super().__init__()
-        self.rows = rows
+        self.source = source
+        self.slot = slot
         self.strength = strength
 
     def __torch_function__(
@@ -100,15 +101,13 @@ class _SharedStatistics(TorchFunctionMode):
         bias: Tensor | None = None,
         eps: float = 1e-5,
     ) -> Tensor:
-        own = moments(input, num_groups)
-        shared = pool(own, Moments(*(self._of_reference(moment) for moment in own)), self.strength)
-        out = normalise(input, shared, weight, bias, eps)
-        # The reference is normalised as it would be alone, to the bit.
-        references = self.rows.references(input).flatten(0, 1)
-        plain = functional.group_norm(references, num_groups, weight, bias, eps)
-        self.rows.references(out).copy_(plain.unsqueeze(1))
+        rows, own = self.source.rows, moments(input, num_groups)
+        given = self.source.of(self.slot, lambda: Moments(*(rows.references(moment) for moment in own)))
+        of_all = Moments(*(moment.expand(-1, rows.images, -1).flatten(0, 1) for moment in given))
+        out = normalise(input, pool(own, of_all, self.strength), weight, bias, eps)
+        if rows.has_references:
+            # The reference is normalised as it would be alone, to the bit.
+            references = rows.references(input).flatten(0, 1)
+            plain = functional.group_norm(references, num_groups, weight, bias, eps)
+            rows.references(out).copy_(plain.unsqueeze(1))
         return out
-
-    def _of_reference(self, moment: Tensor) -> Tensor:
-        """The moment of each row's reference: (rows, groups)."""
-        return self.rows.references(moment).expand(-1, self.rows.images, -1).flatten(0, 1)

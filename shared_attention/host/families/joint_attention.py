@@ -13,7 +13,7 @@ One override of the host's attention serves every family. It acts where `noting`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,7 @@ from ...positions import ReferencePositions
 from ...rotary import Rotary
 from ...rows import Rows
 from ...sharing import Features, Projections, share
+from ...sources import Source
 from ..backend import OVERRIDE, HostAttention, takes_mask
 from ..calls import Call, Options, current_call
 from ..compiling import is_compiled, uncompiled
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from .transformer import Layer, Transformer
 
 Pick = Callable[[Tensor], Tensor]
-"""The reference's rows of a tensor (rows, ...) or the targets': (chunks * images', ...)."""
+"""Some rows of a tensor (rows, ...), such as the references' or the targets' (chunks, images, ...)."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ _PLACING = "placing"
 @contextmanager
 def share_joint_attention(family: Transformer, unet: Any, x: Tensor, options: Options, call: Call) -> Iterator[None]:
     """Within the context the joint attentions of the selected layers share in a model call on `x`."""
-    if call.rows is None and not is_compiled(unet, options):
+    if call.source is None and not is_compiled(unet, options):
         yield
         return
     if OVERRIDE in options:
@@ -91,94 +92,135 @@ def shared_joint_attention(
     """
     call, layer = current_call.get(), current_layer.get()
     previous = call.previous.get(OVERRIDE) if call else None
-    compute = partial(previous, attention) if previous else attention
-    own = partial(
-        compute,
-        attn_precision=attn_precision,
-        skip_reshape=skip_reshape,
-        skip_output_reshape=skip_output_reshape,
-        **further,
+    compute = partial(
+        previous or attention, *([attention] if previous else []), attn_precision=attn_precision, **further
     )
-    rows = None if call is None else call.rows
-    if call is None or rows is None or layer is None or not _fits(call, rows, layer, q, k, skip_reshape):
+    own = partial(compute, skip_reshape=skip_reshape, skip_output_reshape=skip_output_reshape)
+    joint = _joint(call, layer, q, k, skip_reshape)
+    if joint is None:
         return own(q, k, v, heads, mask=mask)
-    call.run.shared_layers += 1
-    references, targets = _picks(rows)
-    references_out = own(*map(references, (q, k, v)), heads, mask=_of_rows(mask, references, rows)).unsqueeze(1)
+    rows, outputs = joint.rows, []
+    if rows.has_references:
+        references = _flat(rows.references)
+        outputs.append(own(*map(references, (q, k, v)), heads, mask=_of_rows(mask, references, rows)).unsqueeze(1))
     if not skip_reshape:
         q, k, v = (_heads_apart(x, q.shape[-1] // heads) for x in (q, k, v))
-    apart = partial(compute, attn_precision=attn_precision, skip_reshape=True, skip_output_reshape=True, **further)
-    attend = HostAttention(
-        lambda q, k, v, bias: apart(q, k, v, heads, mask=bias), takes_mask(attention, previous), call.run
-    )
-    mask = _additive(_of_rows(mask, targets, rows), q.dtype)
-    targets_out = _share(call, rows, layer, Projections(q, k, v), attend, mask)
-    if not skip_output_reshape:
-        targets_out = targets_out.transpose(-2, -3).flatten(-2)
-    return rows.join(references_out, targets_out)
-
-
-def _fits(call: Call, rows: Rows, layer: Layer, q: Tensor, k: Tensor, skip_reshape: bool) -> bool:
-    """Whether rows and tokens are those that were noted: a patch may have tiled, merged or added some."""
-    axis = 2 if skip_reshape else 1
-    queries, keys = q.shape[axis], k.shape[axis]
-    image = layer.image(queries)
-    rotated = layer.rotary is None or image.stop <= layer.rotary.tokens
-    inside = 0 <= image.start < image.stop <= queries
-    if q.shape[0] == k.shape[0] == rows.count and queries == keys and inside and rotated:
-        return True
-    call.run.report(
-        f"the attention of {layer.key[0]}.{layer.key[1]} has {queries} queries and {keys} keys in {q.shape[0]} rows, "
-        "which are not the tokens of its images (another node rearranges them); sharing stands aside in such layers."
-    )
-    return False
-
-
-def _share(
-    call: Call, rows: Rows, layer: Layer, rotated: Projections, attend: HostAttention, mask: Tensor | None
-) -> Tensor:
-    """What the targets get: (chunks, targets, heads, tokens, channels)."""
-    settings, image = call.settings, layer.image(rotated.query.shape[2])
-    rotary = None if layer.rotary is None else layer.rotary.of_tokens(image)
-    reference_key = rows.references(rotated.key)[..., image, :]
-    reference_value = rows.references(rotated.value)[..., image, :]
-    reference = Features(_placed(reference_key, rotary, rows, call.notes[_PLACING]), reference_value)
-    wanted = (settings.adain_queries, settings.adain_keys, settings.adain_values)
-    rotaries = (rotary, rotary, None)  # values have no positions
-    aligned = Projections(
-        *(
-            _aligned(x, image, turned, rows, settings.strength) if is_wanted else rows.targets(x)
-            for x, turned, is_wanted in zip(rotated, rotaries, wanted, strict=True)
+    given = joint.features(Projections(q, k, v))
+    if rows.has_targets:
+        apart = partial(compute, skip_reshape=True, skip_output_reshape=True)
+        attend = HostAttention(
+            lambda q, k, v, bias: apart(q, k, v, heads, mask=bias), takes_mask(attention, previous), joint.call.run
         )
-    )
-    return share(aligned, reference, settings, attend, mask)
+        own_mask = _additive(_of_rows(mask, _flat(rows.targets), rows), q.dtype)
+        out = joint.share(Projections(q, k, v), given, attend, own_mask)
+        outputs.append(out if skip_output_reshape else out.transpose(-2, -3).flatten(-2))
+    return rows.join(*outputs) if len(outputs) == 2 else outputs[0].flatten(0, 1)
 
 
-def _aligned(x: Tensor, image: slice, rotary: Rotary | None, rows: Rows, strength: float) -> Tensor:
-    """The targets' tokens, those of the image with the statistics that the reference's have before rotation."""
-    tokens = x[:, :, image] if rotary is None else rotary.inverse()(x[:, :, image])
-    given: Statistics = statistics(rows.references(tokens))
-    aligned = adain(rows.targets(tokens), given, strength)
-    if rotary is not None:
-        by_rows = rotary.of_rows(lambda matrices: rows.targets(matrices).flatten(0, 1), rows.count)
-        aligned = by_rows(aligned.flatten(0, 1)).view(aligned.shape)
-    own = rows.targets(x)
-    return torch.cat([own[..., : image.start, :], aligned.to(x.dtype), own[..., image.stop :, :]], -2)
+@dataclass(frozen=True)
+class _Joint:
+    """A joint attention that shares; `image` are the tokens of its images, `rotary` their rotation."""
+
+    call: Call
+    source: Source
+    slot: Hashable
+    image: slice
+    rotary: Rotary | None
+
+    @property
+    def rows(self) -> Rows:
+        return self.source.rows
+
+    def features(self, rotated: Projections) -> Features:
+        """Of the references' images, keys as they are before rotation; statistics (chunks, 1, heads, 1, channels)."""
+        return self.source.of(self.slot, lambda: self._features(rotated))
+
+    def _features(self, rotated: Projections) -> Features:
+        settings = self.call.settings
+        query, key, value = (self.rows.references(x)[..., self.image, :] for x in rotated)
+        key = self._back(key, self.rows.references)
+        return Features(
+            key if self.rows.has_targets else key.to(value.dtype),  # what is kept is kept in the model's precision
+            value,
+            statistics(self._back(query, self.rows.references)) if settings.adain_queries else None,
+            statistics(key) if settings.adain_keys else None,
+            statistics(value) if settings.adain_values else None,
+        )
+
+    def share(self, rotated: Projections, given: Features, attend: HostAttention, mask: Tensor | None) -> Tensor:
+        """What the targets get: (chunks, targets, heads, tokens, channels)."""
+        settings = self.call.settings
+        statistics_of = (given.query_statistics, given.key_statistics, given.value_statistics)
+        aligned = Projections(
+            *(
+                self._aligned(self.rows.targets(x), stats, has_positions, settings.strength)
+                for x, stats, has_positions in zip(rotated, statistics_of, (True, True, False), strict=True)
+            )
+        )
+        placed = given._replace(key=self._placed(given.key).to(rotated.key.dtype))
+        return share(aligned, placed, settings, attend, mask)
+
+    def _aligned(self, x: Tensor, given: Statistics | None, has_positions: bool, strength: float) -> Tensor:
+        """Targets' tokens (chunks, targets, heads, tokens, channels), the images' with the statistics given."""
+        if given is None:
+            return x
+        tokens = x[..., self.image, :]
+        if has_positions:
+            aligned = self._forth(adain(self._back(tokens, self.rows.targets), given, strength), self.rows.targets)
+        else:
+            aligned = adain(tokens, given, strength)
+        return torch.cat([x[..., : self.image.start, :], aligned.to(x.dtype), x[..., self.image.stop :, :]], -2)
+
+    def _back(self, x: Tensor, role: Pick) -> Tensor:
+        """Tokens of the images of references or targets as they were before rotation."""
+        return x if self.rotary is None else _rotated(self._rotary_of(role).inverse(), x)
+
+    def _forth(self, x: Tensor, role: Pick) -> Tensor:
+        return x if self.rotary is None else _rotated(self._rotary_of(role), x)
+
+    def _rotary_of(self, role: Pick) -> Rotary:
+        assert self.rotary is not None
+        return self.rotary.of_rows(_flat(role), self.rows.count)
+
+    def _placed(self, key: Tensor) -> Tensor:
+        """The references' keys, (chunks, 1, heads, tokens, channels), where the targets see them."""
+        placing: _Placing = self.call.notes[_PLACING]
+        if self.rotary is None or placing.turn is None:
+            return key
+        first = self.rows.reference or 0  # of the images of a chunk: all have the same positions
+        image = self.rotary.of_rows(lambda matrices: self.rows.split(matrices)[:, first], self.rows.count)
+        rotation = placing.positions.rotation(image, placing.turn, placing.axes)
+        return key if rotation is None else _rotated(rotation, key)
 
 
-def _placed(key: Tensor, rotary: Rotary | None, rows: Rows, placing: _Placing) -> Tensor:
-    """The reference's keys (chunks, 1, heads, tokens, channels) where the targets see them."""
-    if rotary is None or placing.turn is None:
-        return key
-    of_references = rotary.of_rows(lambda matrices: rows.references(matrices).flatten(0, 1), rows.count)
-    rotation = placing.positions.rotation(of_references, placing.turn, placing.axes)
-    if rotation is None:
-        return key
-    return rotation(key.flatten(0, 1)).to(key.dtype).view(key.shape)
+def _joint(call: Call | None, layer: Layer | None, q: Tensor, k: Tensor, skip_reshape: bool) -> _Joint | None:
+    """The layer that shares; None outside of one, where sharing is off, and where the tokens are not those noted."""
+    if call is None or call.source is None or layer is None:
+        return None
+    axis = 2 if skip_reshape else 1
+    queries, keys, rows = q.shape[axis], k.shape[axis], call.source.rows
+    image, number = layer.image(queries), f"{layer.key[0]}.{layer.key[1]}"
+    fits = q.shape[0] == k.shape[0] == rows.count and queries == keys and 0 <= image.start < image.stop <= queries
+    if not fits or (layer.rotary is not None and image.stop > layer.rotary.tokens):
+        call.run.report(
+            f"the attention of {number} has {queries} queries and {keys} keys in {q.shape[0]} rows, which are not the "
+            "tokens of its images (another node rearranges them); sharing stands aside in such layers."
+        )
+        return None
+    call.run.shared_layers += 1
+    ordinal = call.notes[layer.key] = call.notes.get(layer.key, -1) + 1  # some blocks attend twice
+    rotary = None if layer.rotary is None else layer.rotary.of_tokens(image)
+    return _Joint(call, call.source, (layer.key, ordinal), image, rotary)
 
 
-def _picks(rows: Rows) -> tuple[Pick, Pick]:
-    return lambda x: rows.references(x).flatten(0, 1), lambda x: rows.targets(x).flatten(0, 1)
+def _rotated(rotary: Rotary, x: Tensor) -> Tensor:
+    """x: (chunks, images, heads, tokens, channels)."""
+    return rotary(x.flatten(0, 1)).view(x.shape)
+
+
+def _flat(role: Pick) -> Pick:
+    """Rows of a role, (rows, ...), from the call's."""
+    return lambda x: role(x).flatten(0, 1)
 
 
 def _of_rows(mask: Tensor | None, pick: Pick, rows: Rows) -> Tensor | None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
 
 from ...layers import ALL, LayerKey, LayerSelection
 from ...rows import Rows
-from ...sharing import Attention, Projections, SharingSettings, align, features, share, share_beside
+from ...sharing import Attention, Features, Projections, SharingSettings, align, features, share, share_beside
+from ...sources import Source
 from ..backend import layer_attention, plain_attention
 from ..calls import Call, Options, Replacement, Run, current_call
 from ..compiling import uncompiled
@@ -54,10 +55,10 @@ class UNetFamily:
         keys = list(self_attentions(unet, call.run.report))
         # All of them, selected or not and on or off: a compiled model is made for the replacements of its first call.
         call.previous.update(_replace_attention(options, keys))
-        if call.rows is None or not call.settings.share_group_norm:
+        if call.source is None or not call.settings.share_group_norm:
             yield
             return
-        with share_statistics(unet, call.layers, call.rows, call.settings.strength):
+        with share_statistics(unet, call.layers, call.source, call.settings.strength):
             yield
 
 
@@ -111,47 +112,61 @@ def shared_self_attention(query: Tensor, key: Tensor, value: Tensor, options: Op
     if call is None:
         return plain_attention(options, query, key, value)
     section, number = options["block"][:2]
-    previous = call.previous.get((section, number, options["block_index"]))
-    rows = call.rows if (section, number) in call.layers else None
-    if rows is None or not _fits(call.run, rows, query, key):
+    slot: BlockKey = (section, number, options["block_index"])
+    previous = call.previous.get(slot)
+    source = call.source if (section, number) in call.layers else None
+    if source is None or not _fits(call.run, source.rows, query, key):
         return previous(query, key, value, options) if previous else plain_attention(options, query, key, value)
     call.run.shared_layers += 1
-    projections, attend = Projections(query, key, value), layer_attention(options, call.run)
-    if previous is None:
-        return attend_in_rows(projections, rows, call.settings, attend)
-    return attend_around(previous, projections, rows, call.settings, attend, options)
+    layer = SharedLayer(Projections(query, key, value), slot, source, call.settings, layer_attention(options, call.run))
+    return attend_in_rows(layer) if previous is None else attend_around(layer, previous, options)
 
 
-def attend_in_rows(projections: Projections, rows: Rows, settings: SharingSettings, attend: Attention) -> Tensor:
+class SharedLayer(NamedTuple):
+    """A self-attention that shares, with the attention to use."""
+
+    projections: Projections
+    slot: BlockKey
+    source: Source
+    settings: SharingSettings
+    attend: Attention
+
+    def roles(self) -> tuple[Projections, Projections, Features]:
+        """What references and targets have projected, the targets' aligned; and the references' features."""
+        rows = self.source.rows
+        references = Projections(*map(rows.references, self.projections))
+        given = self.source.of(self.slot, lambda: features(references, self.settings))
+        targets = align(Projections(*map(rows.targets, self.projections)), given, self.settings.strength)
+        return references, targets, given
+
+
+def attend_in_rows(layer: SharedLayer) -> Tensor:
     """References attend to themselves, targets to themselves and their reference: (rows, tokens, channels)."""
-    references = Projections(*map(rows.references, projections))
-    reference = features(references, settings)
-    aligned = align(Projections(*map(rows.targets, projections)), reference, settings.strength)
-    references_out = attend(*(x.flatten(0, 1) for x in references)).unsqueeze(1)
-    return rows.join(references_out, share(aligned, reference, settings, attend))
+    rows, attend = layer.source.rows, layer.attend
+    references, targets, given = layer.roles()
+    references_out, targets_out = references.query, targets.query
+    if rows.has_references:
+        references_out = attend(*(x.flatten(0, 1) for x in references)).unsqueeze(1)
+    if rows.has_targets:
+        targets_out = share(targets, given, layer.settings, attend)
+    return rows.join(references_out, targets_out)
 
 
-def attend_around(
-    previous: Replacement,
-    projections: Projections,
-    rows: Rows,
-    settings: SharingSettings,
-    attend: Attention,
-    options: Options,
-) -> Tensor:
+def attend_around(layer: SharedLayer, previous: Replacement, options: Options) -> Tensor:
     """The same, where another node's replacement computes the images' attention to themselves.
 
     It may count rows or keep the attention map: it gets the whole call, with own keys only.
     """
-    references = Projections(*map(rows.references, projections))
-    reference = features(references, settings)
-    aligned = align(Projections(*map(rows.targets, projections)), reference, settings.strength)
-    query, key, value = (rows.join(*pair) for pair in zip(references, aligned, strict=True))
+    rows = layer.source.rows
+    references, targets, given = layer.roles()
+    query, key, value = (rows.join(*pair) for pair in zip(references, targets, strict=True))
     own = previous(query, key, value, options)
     if own.shape != query.shape:
         # It gives the values for the answers, and another node has merged the queries: there is nothing to add to.
-        return previous(*projections, options)
-    targets_out = share_beside(rows.targets(own), aligned, reference, settings, attend)
+        return previous(*layer.projections, options)
+    if not rows.has_targets:
+        return own
+    targets_out = share_beside(rows.targets(own), targets, given, layer.settings, layer.attend)
     return rows.join(rows.references(own), targets_out)
 
 
