@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+SHARE_ATTENTION = "style_aligned.share_attention"
+"""The key of the wrappers that share attention."""
+
 SamplingCallback = Callable[[int, Tensor, Tensor, int], None]
 """The host calls it after every step: (step, denoised, latent, steps)."""
 
