@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..shared_attention.host import style_folder
 from .invert import StyleAlignedInvert
+from .positions import StyleAlignedPositions
 from .prompts import StyleAlignedPrompts
 from .reference_latent import StyleAlignedReferenceLatent
 from .share_attention import StyleAlignedShareAttention
@@ -24,4 +25,5 @@ class StyleAlignedExtension(ComfyExtension):
             StyleAlignedInvert,
             StyleAlignedSaveStyle,
             StyleAlignedLoadStyle,
+            StyleAlignedPositions,
         ]

@@ -63,7 +63,7 @@ class Rotary:
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate `x` (rows, heads, tokens, channels); computed and returned in float32 at the least.
 
-        Two passes over the rotated channels, `x` read as it is in each: no copy of it in float32 is made.
+        Two passes over the rotated channels and no memory but the result's: `x` is read in its own dtype.
         """
         pairs = self.matrices.shape[-3]
         first, second = self._columns()
@@ -73,7 +73,7 @@ class Rotary:
         else:
             channels = x[..., : 2 * pairs].reshape(*x.shape[:-1], pairs, 2)
             even, odd = channels[..., :1], channels[..., 1:]
-        rotated = torch.addcmul(first * even, second, odd).flatten(-2)
+        rotated = (first * even).addcmul_(second, odd).flatten(-2)
         rest = x[..., 2 * pairs :]
         return torch.cat([rotated, rest], -1) if rest.shape[-1] else rotated
 

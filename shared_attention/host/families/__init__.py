@@ -27,6 +27,7 @@ from .noting import uncompiled_module
 from .omnigen2 import OmniGen2
 from .qwen_image import MageFlow, QwenImage
 from .sd3 import SD3
+from .transformer import Transformer
 from .unet import UNetFamily
 
 
@@ -56,8 +57,7 @@ class Family(Protocol):
         ...
 
 
-FAMILIES: tuple[Family, ...] = (
-    UNetFamily(),
+TRANSFORMERS: tuple[Transformer, ...] = (
     Flux1(),
     Flux2(),
     LongCat(),
@@ -80,6 +80,8 @@ FAMILIES: tuple[Family, ...] = (
     Lens(),
     JoyImage(),
 )
+
+FAMILIES: tuple[Family, ...] = (UNetFamily(), *TRANSFORMERS)
 """The first one that knows a model is its family."""
 
 REFUSED = {

@@ -14,11 +14,12 @@ from oracles import relative_error
 from sampling import sample
 from style_aligned.shared_attention.host import families
 from style_aligned.shared_attention.host.families.noting import current_layer, noting_layers
-from style_aligned.shared_attention.host.families.transformer import Layer
+from style_aligned.shared_attention.host.families.transformer import Layer, Transformer
 from style_aligned.shared_attention.layers import LayerSelection
 from style_aligned.shared_attention.rotary import frequency_scales
 from variant import Variant
 
+ROOT = Path(__file__).resolve().parents[3]
 VARIANTS: list[Variant] = [
     variant
     for path in sorted(Path(__file__).parent.glob("*_variants.py"))
@@ -199,3 +200,13 @@ def test_hidream_e1_is_refused_and_i1_is_not():
     family.check_call({"image_cond": None, "c_crossattn": torch.zeros(1)})
     with pytest.raises(ValueError, match="HiDream E1 cannot share attention"):
         family.check_call({"image_cond": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("family", families.TRANSFORMERS, ids=lambda family: family.name)
+def test_the_page_about_families_has_it_with_its_blocks(family: Transformer):
+    page = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
+    (row,) = (row for row in rows if len(row) == 4 and family.name in row[0].split(", "))
+    shared = row[3].split(":")[0]
+    assert shared == (f"`{family.shared_by_default}`" if family.shared_by_default else "all")
+    assert ("absolute" in row[2]) == isinstance(family, (families.SD3, families.AuraFlow))
