@@ -20,7 +20,7 @@ HIDREAM = {
     "llama_layers": [0, 1, 1],
     "num_attention_heads": 2,
     "num_routed_experts": 2,
-    "num_activated_experts": 1,
+    "num_activated_experts": 2,
     "num_layers": 1,
     "num_single_layers": 2,
     "out_channels": 16,

@@ -30,7 +30,8 @@ class Variant:
     width), not square, odd where the host takes it. context: channels of the text embedding.
     conditioned: (rows, generator) -> more of the conditioning. layers: the modules that attend jointly.
     tokens: (unet, shape of the model's input, tokens of the attention) -> Tokens. rope: of the unet, None where
-    positions are absolute. constants: (module, name, value) that the test sets for the host.
+    positions are absolute. constants: (module, name, value) that the test sets for the host. transformer_options: of
+    every call, as other nodes set them.
     """
 
     name: str
@@ -43,12 +44,17 @@ class Variant:
     rope: Callable[[nn.Module], Rope | None] = no_rope
     conditioned: Callable[[int, torch.Generator], dict[str, Any]] = lambda rows, generator: {}
     text: int = 7
-    constants: tuple[tuple[str, str, Any], ...] = field(default=())
+    constants: tuple[tuple[str, str, Any], ...] = ()
+    transformer_options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def supported(self) -> bool:
         """Whether this host has the model."""
         return hasattr(comfy.supported_models, self.config)
+
+    @property
+    def is_rotary(self) -> bool:
+        return self.rope is not no_rope
 
     def model(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> comfy.model_patcher.ModelPatcher:
         """A model with random weights, the same in every dtype."""
@@ -58,6 +64,7 @@ class Variant:
         patcher = comfy.model_patcher.CoreModelPatcher(config.get_model({}, "", CPU), CPU, CPU)
         fill(patcher.model.diffusion_model, seed)
         patcher.model.eval()
+        patcher.model_options["transformer_options"].update(self.transformer_options)
         if dtype == torch.float64:
             patcher.set_model_unet_function_wrapper(call_in_double)
         return patcher
