@@ -30,6 +30,11 @@ class SamplingRange:
     def is_whole(self) -> bool:
         return self.start == 0.0 and self.end == 1.0
 
+    @property
+    def is_empty(self) -> bool:
+        return self.start == self.end
+
     def contains(self, sigma: float, percent_to_sigma: Callable[[float], float]) -> bool:
         """Whether a model call at noise level `sigma` lies in the range; `percent_to_sigma` is the model's own."""
-        return percent_to_sigma(self.end) <= sigma <= percent_to_sigma(self.start)
+        # Flow models start at the very sigma of 0 percent, so an empty range would contain their first step.
+        return not self.is_empty and percent_to_sigma(self.end) <= sigma <= percent_to_sigma(self.start)

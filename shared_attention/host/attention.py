@@ -82,7 +82,8 @@ class SharedAttention:
             )
 
     def _is_on(self) -> bool:
-        return self.settings.strength > 0.0 and self.sampling_range.end > 0.0 and self.sampling_range.start < 1.0
+        is_never = self.sampling_range.is_empty or self.sampling_range.start == 1.0
+        return self.settings.strength > 0.0 and not is_never
 
     def around_model_call(
         self,

@@ -30,6 +30,12 @@ def test_an_end_of_0_contains_none():
     assert not any(SamplingRange(0, 0).contains(sigma, percent_to_sigma) for sigma in (14.6, 1.0, 0.0))
 
 
+def test_an_end_of_0_contains_not_even_the_first_step_of_flow_models():
+    """Their sigma of 0 percent is 1, which is where they start."""
+    assert not SamplingRange(0, 0).contains(1.0, lambda percent: 1 - percent)
+    assert SamplingRange(0, 0.5).contains(1.0, lambda percent: 1 - percent)
+
+
 @pytest.mark.parametrize(
     ("start", "end", "name"), [(-0.1, 1, "start_percent"), (0, 1.5, "end_percent"), (0.6, 0.5, "lies after")]
 )
