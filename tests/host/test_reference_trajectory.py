@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from given_reference import ksampler, picture, seen_by_the_model, with_reference
 from oracles import relative_error
 from sampling import shared
 from style_aligned.nodes.invert import StyleAlignedInvert
 from style_aligned.shared_attention.trajectory import Trajectory
-from test_reference_latent import ksampler, picture, seen_by_the_model, with_reference
 from tiny_models import conditioning, smooth_model
 
 STEPS = 12
