@@ -51,11 +51,6 @@ def seen_by_the_model(patched) -> list[tuple[float, Tensor]]:
     return calls
 
 
-def fixed_noise() -> Tensor:
-    """What the host draws for the reference: index TARGETS of the seed, after the targets' own."""
-    return comfy.sample.prepare_noise(torch.zeros(1 + TARGETS, 4, 8, 8), 3, [TARGETS, *range(TARGETS)])[:1]
-
-
 def prediction(kind: str):
     """A tiny model of another prediction type, as the host's own nodes make it."""
     model = tiny_model("sd15")

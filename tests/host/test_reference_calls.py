@@ -10,8 +10,9 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from given_reference import fixed_noise, ksampler, picture, prediction, seen_by_the_model, with_reference
+from given_reference import ksampler, picture, prediction, seen_by_the_model, with_reference
 from sampling import noise, sample, shared
+from style_aligned.shared_attention.fixed_noise import fixed_noise
 from tiny_models import conditioning, smooth_model
 from torch import Tensor
 
@@ -32,7 +33,7 @@ def test_every_model_call_sees_the_reference_at_its_own_sigma(model, sampler: st
     clean = model.model.process_latent_in(picture())
     assert len({sigma for sigma, _ in calls}) >= 4
     for sigma, seen in calls:
-        torch.testing.assert_close(seen, clean + sigma * fixed_noise(), rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(seen, clean + sigma * fixed_noise(picture()), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["eps", "v_prediction", "lcm", "x0", "edm", "flow"])
@@ -44,7 +45,11 @@ def test_every_prediction_type(kind: str, sampler: str):
     assert torch.equal(ksampler(patched, latent, sampler_name=sampler)[:1], picture())
     clean = model.get_model_object("latent_format").process_in(picture())
     for sigma, seen in calls:
-        expected = (1 - sigma) * clean + sigma * fixed_noise() if kind == "flow" else clean + sigma * fixed_noise()
+        expected = (
+            (1 - sigma) * clean + sigma * fixed_noise(picture())
+            if kind == "flow"
+            else clean + sigma * fixed_noise(picture())
+        )
         torch.testing.assert_close(seen, expected, rtol=1e-5, atol=1e-4)
 
 
@@ -56,9 +61,11 @@ def test_a_cache_that_answers_for_the_model_leaves_the_reference_as_it_is(model)
 
     cached = model.clone()
     cached.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "cache", cache)
-    patched, _ = with_reference(cached)
+    patched, latent = with_reference(cached)
     shown: list[Tensor] = []
-    samples = sample(patched, callback=lambda step, denoised, x, steps: shown.append(denoised[:1]))
+    samples = sample(
+        patched, latent=latent["samples"], callback=lambda step, denoised, x, steps: shown.append(denoised[:1])
+    )
     assert torch.equal(samples[:1], picture())
     assert len(shown) == 3
     for denoised in shown:

@@ -10,8 +10,7 @@ import pytest
 import torch
 from given_reference import ksampler, picture, with_reference
 from oracles import relative_error
-from sampling import sample, shared
-from style_aligned.shared_attention.host.reference_row import _current_run
+from sampling import shared
 from tiny_models import conditioning, smooth_model
 
 
@@ -88,27 +87,6 @@ def test_custom_sampling_with_any_guider(model):
         out = custom_sampler.SamplerCustomAdvanced.execute(draw, guider, sampler, sigmas, latent).result
         assert torch.equal(out[0]["samples"][:1], picture())
         torch.testing.assert_close(out[1]["samples"][:1], picture())  # the denoised output
-
-
-class Interrupted(Exception):
-    """Raised in the middle of a run."""
-
-
-def test_nothing_remains(model):
-    before, options = sample(model), repr(model.model_options)
-    patched, latent = with_reference(shared(model))
-    ksampler(patched, latent)
-    failing, _ = with_reference(model)
-
-    def fail(*_):
-        raise Interrupted
-
-    failing.set_model_unet_function_wrapper(fail)
-    with pytest.raises(Interrupted):
-        ksampler(failing, latent)
-    assert _current_run.get() is None
-    assert repr(model.model_options) == options
-    assert torch.equal(sample(model), before)
 
 
 def test_a_later_node_takes_an_earlier_ones_place(model, caplog: pytest.LogCaptureFixture):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import comfy.model_sampling
-import comfy.sample
-import comfy.samplers
 import pytest
 import torch
-from given_reference import fixed_noise, ksampler, picture, seen_by_the_model, with_reference
+from given_reference import ksampler, picture, seen_by_the_model, with_reference
 from oracles import relative_error
-from sampling import noise, shared
-from tiny_models import conditioning, smooth_model
-from torch import Tensor
+from sampling import shared
+from style_aligned.shared_attention.fixed_noise import fixed_noise
+from tiny_models import smooth_model
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +28,7 @@ def test_a_noise_mask_never_masks_the_reference_away(model, rows: int):
     assert relative_error(samples[1:, :, :, 4:], picture()[..., 4:].repeat(2, 1, 1, 1)) > 1e-2
     clean = model.model.process_latent_in(picture())
     for sigma, seen in calls:
-        torch.testing.assert_close(seen, clean + sigma * fixed_noise(), rtol=1e-5, atol=1e-4)
-
-
-def test_a_mask_does_not_let_another_row_0_through(model):
-    """Where a mask is 0 the host puts the latent that it was given in place of what was denoised."""
-    patched, latent = with_reference(model)
-    other = {**latent, "samples": torch.cat([picture(12), latent["samples"][1:]])}
-    shown: list[Tensor] = []
-    comfy.sample.sample(
-        patched, noise(3), 4, 4.0, "euler", "normal", conditioning(3), conditioning(1, seed=2), other["samples"],
-        noise_mask=torch.zeros(1, 1, 8, 8), seed=3, disable_pbar=True,
-        callback=lambda step, denoised, x, steps: shown.append(denoised[:1].clone()),
-    )  # fmt: skip
-    for denoised in shown:
-        torch.testing.assert_close(denoised, model.model.process_latent_in(picture()))
+        torch.testing.assert_close(seen, clean + sigma * fixed_noise(picture()), rtol=1e-5, atol=1e-4)
 
 
 def test_a_mask_of_the_reference_is_kept_for_reworking_it_only(model):
