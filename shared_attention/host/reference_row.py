@@ -15,6 +15,8 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..trajectory import Trajectory
+from .reference_conditioning import with_own_rows
+from .reference_control import Control, without_control
 from .reference_recognition import require_reference
 from .reference_run import KEY, run_of, start_run
 from .wrappers import SamplingCallback, attach
@@ -24,7 +26,9 @@ def hold_reference(model: Any, row: ReferenceRow) -> Any:
     """A clone of the host's `model` that samples with `row`; it takes the place of one attached before."""
     wrappers: dict[str, Callable[..., Any]] = {
         WrappersMP.OUTER_SAMPLE: row.around_run,
+        WrappersMP.SAMPLER_SAMPLE: around_sampler,
         WrappersMP.PREDICT_NOISE: around_prediction,
+        WrappersMP.APPLY_MODEL: around_model_call,
     }
     return attach(model, KEY, wrappers, "a reference latent")
 
@@ -92,6 +96,25 @@ class ReferenceRow:
             )
 
 
+def around_sampler(
+    executor: Callable[..., Tensor],
+    guider: Any,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
+    callback: SamplingCallback | None,
+    noise: Tensor,
+    latent_image: Tensor,
+    denoise_mask: Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Tensor:
+    """SAMPLER_SAMPLE wrapper: all conditioning is encoded by now. noise, latent_image: (images, channels, ...)."""
+    run = run_of(extra_args["model_options"])
+    if run is not None:
+        with_own_rows(guider, run, noise, latent_image, denoise_mask=denoise_mask, seed=extra_args.get("seed"))
+    return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *args, **kwargs)
+
+
 def around_prediction(
     executor: Any,
     x: Tensor,
@@ -107,3 +130,22 @@ def around_prediction(
     row = run.at(float(timestep.flatten()[0]), x.shape[-2:])
     x = torch.cat([row.to(x), x[1:]])
     return run.denoised(executor(x, timestep, options, seed))
+
+
+def around_model_call(
+    executor: Callable[..., Tensor],
+    x: Tensor,
+    t: Tensor,
+    c_concat: Tensor | None = None,
+    c_crossattn: Tensor | None = None,
+    control: Control | None = None,
+    transformer_options: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> Tensor:
+    """APPLY_MODEL wrapper. x: (rows, channels, height, width), t: the noise level sigma of each row."""
+    options = transformer_options or {}
+    run = options.get(KEY)
+    rows = None if run is None else run.rows(len(x), options)
+    if rows is not None:
+        control = without_control(control, rows)
+    return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
