@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from ..trajectory import Trajectory
 from .reference_conditioning import with_own_rows
 from .reference_control import Control, without_control
 from .reference_recognition import require_reference
-from .reference_run import KEY, run_of, start_run
+from .reference_run import KEY, run_of, start_run, with_row_0
 from .wrappers import SamplingCallback, attach
 
 
@@ -128,8 +127,7 @@ def around_prediction(
     if run is None:
         return cast(Tensor, executor(x, timestep, options, seed))
     row = run.at(float(timestep.flatten()[0]), x.shape[-2:])
-    x = torch.cat([row.to(x), x[1:]])
-    return run.denoised(executor(x, timestep, options, seed))
+    return run.denoised(executor(with_row_0(x, row), timestep, options, seed))
 
 
 def around_model_call(

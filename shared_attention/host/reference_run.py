@@ -45,7 +45,7 @@ class ReferenceRun:
 
     def denoised(self, denoised: Tensor) -> Tensor:
         """What the model is taken to have denoised: the clean reference in row 0."""
-        return torch.cat([self._clean_of(denoised.shape[-2:]).to(denoised), denoised[1:]])
+        return with_row_0(denoised, self._clean_of(denoised.shape[-2:]))
 
     def shown_to(self, callback: SamplingCallback) -> SamplingCallback:
         """A callback that is told of the clean reference, also after a step for which another node's cache answered."""
@@ -66,7 +66,7 @@ class ReferenceRun:
         size = samples.shape[-2:]
         is_own = size == self.clean.shape[-2:]
         row = self.latent_at(sigma) if is_own else self._latent(sigma, self._path_of(size))
-        return torch.cat([row.to(samples), samples[1:]])
+        return with_row_0(samples, row)
 
     def rows(self, count: int, options: Mapping[str, Any]) -> Rows | None:
         """The rows of a model call of `count` rows with the host's `options`; None where the reference is not in it."""
@@ -122,6 +122,16 @@ def start_run(model: Any, reference: Tensor, images: int, trajectory: Trajectory
     if trajectory is not None and offset > 0:
         path = CleanerStart(trajectory, offset, float(getattr(model_sampling, "sigma_data", 1.0)))
     return ReferenceRun(reference, clean, images, path, level, matched, model_sampling, latent_format)
+
+
+def with_row_0(x: Tensor, row: Tensor) -> Tensor:
+    """A copy of `x` (images, ...) with `row` (1, ...) as its first.
+
+    In the layout of `x`: samplers draw noise in the order in which what they have lies in memory.
+    """
+    x = x.clone()
+    x[:1] = row.to(x)
+    return x
 
 
 def run_of(model_options: Mapping[str, Any]) -> ReferenceRun | None:
