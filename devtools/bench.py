@@ -128,6 +128,7 @@ def unet_variants(device: torch.device, dtype: torch.dtype, chosen: argparse.Nam
 
     def step_of(patcher: Any) -> Callable[[], object]:
         latent = torch.zeros(chosen.images, 4, side, side)
+        latent[0] = picture(side)
         noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
         conditions = ([[torch.randn(rows, 77, 768), {}]] for rows in (chosen.images, 1))
         positive, negative = (condition for condition in conditions)
@@ -172,8 +173,13 @@ def with_sharing(model: Any, options: dict[str, Any] | None, side: int) -> Any:
     settings = {name: value for name, value in options.items() if name not in {"end_percent", "reference_latent"}}
     sampling_range = SamplingRange(0.0, options.get("end_percent", 1.0))
     if options.get("reference_latent"):
-        model = hold_reference(model, ReferenceRow(torch.randn(1, 4, side, side)))
+        model = hold_reference(model, ReferenceRow(picture(side)))
     return share_attention(model, SharedAttention(SharingSettings(**settings), LayerSelection(), sampling_range))
+
+
+def picture(side: int) -> Tensor:
+    """A random latent in row 0, which is the reference where there is one: (1, channels, height, width)."""
+    return torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(1))
 
 
 def unet_flops(patcher: Any, images: int, side: int, dtype: torch.dtype) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 
+from ..shared_attention.host.reference_batch import batch_from_noise, batch_from_pictures, batch_from_reference
 from ..shared_attention.host.reference_latent import one_image, require_matching
 from ..shared_attention.host.reference_row import ReferenceRow, hold_reference
 from ..shared_attention.trajectory import Trajectory
@@ -44,7 +44,8 @@ class StyleAlignedReferenceLatent(io.ComfyNode):
                     default=3,
                     min=1,
                     max=4095,
-                    tooltip="How many images to make besides the reference: the prompts less the first one.",
+                    tooltip="How many images to make besides the reference: the prompts less the first one. With "
+                    "pictures connected their number counts instead.",
                 ),
                 io.Combo.Input(
                     "start_from",
@@ -69,6 +70,13 @@ class StyleAlignedReferenceLatent(io.ComfyNode):
                     tooltip="With a trajectory: how many of its steps cleaner the reference is shown at the start. The "
                     "paper's code uses 5 of 50.",
                 ),
+                io.Latent.Input(
+                    "pictures",
+                    optional=True,
+                    tooltip="Pictures of yours to bring into the reference's style, as many as you like, of its size. "
+                    "The sampler's denoise is how much they change. targets and start_from are not used then: there "
+                    "are as many targets as pictures.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The model, for any sampler."),
@@ -87,6 +95,7 @@ class StyleAlignedReferenceLatent(io.ComfyNode):
         start_from: str,
         trajectory: Trajectory | None = None,
         offset: int = 0,
+        pictures: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         if targets != 0:  # a set of one prompt has none, and is the reference alone
             require_limits(cls, targets=targets)
@@ -98,21 +107,11 @@ class StyleAlignedReferenceLatent(io.ComfyNode):
             raise ValueError(
                 f"offset is {offset} and needs a trajectory: connect Style Aligned: Invert, or set offset to 0."
             )
-        latent = batch_of(model, reference, samples, targets, start_from)
-        return io.NodeOutput(hold_reference(model, ReferenceRow(samples, trajectory, offset)), latent)
-
-
-def batch_of(
-    model: Any, reference: dict[str, Any], samples: torch.Tensor, targets: int, start_from: str
-) -> dict[str, Any]:
-    """The LATENT to sample: the reference, then targets with the noise they would have without it."""
-    latent: dict[str, Any] = {"batch_index": [targets, *range(targets)]}
-    if start_from == FROM_REFERENCE:
-        rows = samples.expand(targets, -1, -1, -1)
-        if "noise_mask" in reference:
-            latent["noise_mask"] = reference["noise_mask"]
-    else:
-        rows = (
-            model.get_model_object("latent_format").process_out(torch.zeros_like(samples)).expand(targets, -1, -1, -1)
-        )
-    return {**latent, "samples": torch.cat([samples, rows])}
+        if pictures is not None:
+            latent = batch_from_pictures(model, samples, pictures)
+        elif start_from == FROM_REFERENCE:
+            latent = batch_from_reference(reference, samples, targets)
+        else:
+            latent = batch_from_noise(model, samples, targets)
+        row = ReferenceRow(samples, trajectory, offset, latent["batch_index"][1:])
+        return io.NodeOutput(hold_reference(model, row), latent)

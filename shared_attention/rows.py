@@ -72,15 +72,14 @@ class UnknownRowsError(ValueError):
 def find_rows(
     count: int, chunks: int, images: int, window: Sequence[int] | None = None, context: Tensor | None = None
 ) -> Rows | None:
-    """The rows of a call of `count` rows in `chunks` chunks; None where there is nothing to share.
+    """The rows of a call of `count` rows in `chunks` chunks; None where the reference is not among them.
 
     images: the batch of the sampling run. window: the indices within it of the images in this call, where a batch is
     sampled in windows. context: the call's text, (rows, ...); it tells tiles that are stacked in one call.
-    There is nothing to share in a batch of one image, or in a window of one or that lacks the reference (index 0).
-    Raises UnknownRowsError where the rows are neither chunks of the batch, nor of the window, nor of tiles of these.
+    The reference is the image of index 0. Raises UnknownRowsError where the rows are neither chunks of the batch, nor of the window, nor of tiles of these.
     """
     order = list(range(images) if window is None else window)
-    if len(order) < 2 or 0 not in order:
+    if 0 not in order:
         return None
     groups, rest = divmod(count, len(order))
     if chunks < 1 or rest or (groups != chunks and not _are_tiles(groups, chunks, len(order), context)):

@@ -1,6 +1,6 @@
 """The reference's latent at any noise level: noise-matched, or along an inverted trajectory.
 
-Latents here are in the sampler's space, (1, channels, height, width):
+Latents here are in the sampler's space, (1, channels, height, width), with some models (1, channels, 1, height, width):
 
     x = x0 + sigma * noise                  variance exploding: models that predict noise, v, or as in EDM
     x = (1 - sigma) * x0 + sigma * noise    flow models
@@ -65,7 +65,7 @@ class Trajectory:
     latent_format: str
 
     def __post_init__(self) -> None:
-        if self.sigmas.ndim != 1 or self.latents.ndim != 4 or len(self.sigmas) != len(self.latents):
+        if self.sigmas.ndim != 1 or self.latents.ndim not in (4, 5) or len(self.sigmas) != len(self.latents):
             raise ValueError(
                 f"A trajectory needs one latent for each noise level; this one has sigmas of shape "
                 f"{tuple(self.sigmas.shape)} and latents of shape {tuple(self.latents.shape)}."
@@ -100,6 +100,8 @@ class CleanerStart:
 
     trajectory: Trajectory
     offset: int
+    sigma_data: float = 1.0
+    """The deviation that the model takes clean latents to have; it divides what it sees by that and sigma's."""
 
     def at(self, sigma: float) -> Tensor:
         sigmas = self.trajectory.sigmas
@@ -109,5 +111,6 @@ class CleanerStart:
         latent = self.trajectory.at(shown)
         if self.trajectory.space is LatentSpace.FLOW:
             return latent
-        # The model divides by sqrt(sigma^2 + 1): what it sees has to be the variance-preserving latent of `shown`.
-        return latent * math.sqrt((sigma**2 + 1) / (shown**2 + 1))
+        # The model divides by sqrt(sigma^2 + sigma_data^2): what it sees has to be what it would see at `shown`.
+        variance = self.sigma_data**2
+        return latent * math.sqrt((sigma**2 + variance) / (shown**2 + variance))

@@ -117,6 +117,18 @@ def _other_size_sampled(rng: random.Random, run: Run) -> bool:
     return True
 
 
+def _another_batch_sampled(rng: random.Random, run: Run) -> bool:
+    """An empty latent goes to the sampler in place of Reference Latent's batch, in the same size."""
+    if REFERENCE not in run.nodes:
+        return False
+    picture = run.prompt[run.nodes["reference picture"]]["inputs"]
+    size = {name: 8 * picture[name] for name in ("width", "height")}
+    for node in list(run.prompt.values()):
+        if node["class_type"] in ("KSampler", "SamplerCustomAdvanced"):
+            node["inputs"]["latent_image"] = _added(run, "EmptyLatentImage", **size, batch_size=rng.choice([1, 2, 3]))
+    return True
+
+
 def _added(run: Run, node: str, /, **inputs: Any) -> list[Any]:
     node_id = f"{len(run.prompt) + 1}"
     run.prompt[node_id] = {"class_type": node, "inputs": inputs}
@@ -183,6 +195,7 @@ MISTAKES: dict[str, Mistake] = {
     "a reference of another model": _set("reference picture", kind="16 channels"),
     "a video as the reference": _set("reference picture", kind="video"),
     "another size sampled": _other_size_sampled,
+    "another batch sampled": _another_batch_sampled,
     "a trajectory of another picture": _trajectory_of("another picture"),
     "a trajectory of another size": _trajectory_of("another size"),
     "a trajectory of another model": _trajectory_of("another model"),

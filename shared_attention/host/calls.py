@@ -7,7 +7,7 @@ and on copies of the model know it too, and it ends with them. The call is known
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -88,8 +88,11 @@ def rows_of_call(run: Run, count: int, options: Options, context: Tensor | None)
 
     options: the call's. context: its text, (rows, tokens, channels).
     """
+    window = window_of(options)
+    if (run.images if window is None else len(window)) < 2:
+        return None
     try:
-        return find_rows(count, len(options.get("cond_or_uncond", ())), run.images, _window(options), context)
+        return find_rows(count, len(options.get("cond_or_uncond", ())), run.images, window, context)
     except UnknownRowsError as error:
         run.report(
             f"{error}. Another node (tiled sampling or the like) has arranged them, and nobody can tell which is the "
@@ -98,7 +101,7 @@ def rows_of_call(run: Run, count: int, options: Options, context: Tensor | None)
         return None
 
 
-def _window(options: Options) -> list[int] | None:
+def window_of(options: Mapping[str, Any]) -> list[int] | None:
     """The images of this call within the whole batch, where the batch is sampled in windows."""
     window = options.get("context_window")
     if window is not None and window.dim == 0:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..inversion import inversion_steps
 from ..trajectory import LatentSpace, Trajectory
 from .reference_latent import kind_of, latent_space, one_image
-from .reference_row import KEY as REFERENCE_ROW
+from .reference_run import KEY as REFERENCE_ROW
 from .wrappers import SamplingCallback, detach
 
 Conditioning = list[list[Any]]

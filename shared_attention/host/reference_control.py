@@ -1,29 +1,27 @@
-"""ControlNet residuals without effect on the references, as in the authors' code: a hint is of the targets."""
+"""ControlNets and the like give a reference nothing: their hints are for the targets, as in the authors' code."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..rows import Rows
 
 Control = Mapping[str, Sequence[Tensor | None]]
-"""The residuals by part of the model, in the order in which its layers take them; (rows, ...) each."""
+"""What the host adds to a model's layers, by part of the model: (rows, ...), or one row for all."""
 
 
-def without_control(control: Control | None, rows: Rows) -> dict[str, list[Any]] | None:
-    """The residuals of a model call with those of the reference rows set to zero."""
+def without_control(control: Control | None, rows: Rows) -> dict[str, list[Tensor | None]] | None:
+    """A copy of a model call's `control` that is zero in its reference rows."""
     if control is None:
         return None
-    return {part: [_without_reference(residual, rows) for residual in residuals] for part, residuals in control.items()}
+    return {part: [_of_targets(residual, rows) for residual in residuals] for part, residuals in control.items()}
 
 
-def _without_reference(residual: Tensor | None, rows: Rows) -> Tensor | None:
+def _of_targets(residual: Tensor | None, rows: Rows) -> Tensor | None:
     if residual is None:
         return None
-    # A residual may be one for all rows.
-    residual = residual.expand(rows.count, *residual.shape[1:]).clone()
-    rows.references(residual).zero_()
-    return residual
+    each = residual.expand(rows.count, *residual.shape[1:]) if len(residual) == 1 else residual
+    return rows.join(torch.zeros_like(rows.references(each)), rows.targets(each))

@@ -16,30 +16,60 @@ _SAME_IMAGE = 1e-3
 
 
 def one_image(model: Any, latent: Mapping[str, Any]) -> Tensor:
-    """The samples of the host's LATENT: (1, channels, height, width).
+    """The samples of the host's LATENT: (1, channels, height, width), or with one frame where the model has frames.
 
     Raises ValueError where it is not one image's latent that fits `model`.
     """
-    samples = latent["samples"]
-    if getattr(samples, "is_nested", False) or samples.ndim != 4:
-        raise ValueError(
-            "The reference is no image's latent (it has frames or several parts). "
-            "Give the latent of one image, from VAE Encode."
-        )
-    images, channels = samples.shape[:2]
-    if images > 1:
-        raise ValueError(f"The reference has {images} images; give one. Latent From Batch picks it.")
+    samples = _images(model, latent["samples"], "The reference")
+    if len(samples) > 1:
+        raise ValueError(f"The reference has {len(samples)} images; give one. Latent From Batch picks it.")
     if samples.numel() == 0 or not bool(torch.count_nonzero(samples)):
         raise ValueError("The reference is empty. Connect VAE Encode of your picture, not an empty latent.")
+    _require_fitting(model, samples, "The reference")
+    return samples
+
+
+def images_like(model: Any, reference: Tensor, latent: Mapping[str, Any]) -> Tensor:
+    """The samples of the host's LATENT of images of the reference's size: (images, channels, height, width).
+
+    Raises ValueError where they are none, do not fit `model` or are of another size.
+    """
+    samples = _images(model, latent["samples"], "pictures")
+    if samples.numel() == 0:
+        raise ValueError("pictures has no image. Connect VAE Encode of your pictures, or nothing.")
+    _require_fitting(model, samples, "pictures")
+    if samples.shape[-2:] != reference.shape[-2:]:
+        raise ValueError(
+            f"pictures are {samples.shape[-1]} x {samples.shape[-2]} in latent pixels, the reference "
+            f"{reference.shape[-1]} x {reference.shape[-2]}. They are sampled as one batch: scale or crop one of them "
+            "to the size of the other before VAE Encode."
+        )
+    return samples
+
+
+def _images(model: Any, samples: Any, name: str) -> Tensor:
+    """`samples` as the host samples images: with a dimension of one frame where the model's latents have frames."""
+    has_frames = model.get_model_object("latent_format").latent_dimensions == 3
+    is_image = not getattr(samples, "is_nested", False) and (
+        samples.ndim == 4 or (samples.ndim == 5 and has_frames and samples.shape[2] == 1)
+    )
+    if not is_image:
+        raise ValueError(
+            f"{name} is no image's latent (it has frames or several parts). "
+            "Give the latent of one image, from VAE Encode."
+        )
+    return cast(Tensor, samples.unsqueeze(2) if has_frames and samples.ndim == 4 else samples)
+
+
+def _require_fitting(model: Any, samples: Tensor, name: str) -> None:
     if not bool(samples.isfinite().all()):
-        raise ValueError("The reference has values that are no numbers (NaN or infinite); encode the picture again.")
-    expected = model.get_model_object("latent_format").latent_channels
+        raise ValueError(f"{name} has values that are no numbers (NaN or infinite); encode the picture again.")
+    expected, channels = model.get_model_object("latent_format").latent_channels, samples.shape[1]
     if channels != expected:
         raise ValueError(
-            f"The reference has {channels} latent channels, this model has {expected}. "
+            f"{name} has {channels} latent channels, this model has {expected}. "
             "Encode the picture with this model's own VAE."
         )
-    return cast(Tensor, samples)
 
 
 def require_matching(model: Any, reference: Tensor, trajectory: Trajectory) -> None:

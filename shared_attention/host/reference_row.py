@@ -7,65 +7,50 @@ sampler itself carries it to the reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-import torch
 from comfy.patcher_extension import WrappersMP
-from comfy.sample import prepare_noise_inner
 from torch import Tensor
 
-from ..trajectory import CleanerStart, NoiseMatched, ReferencePath, Trajectory
+from ..trajectory import Trajectory
+from .reference_conditioning import with_own_rows
+from .reference_control import Control, without_control
+from .reference_recognition import require_reference
+from .reference_run import KEY, run_of, start_run, with_row_0
 from .wrappers import SamplingCallback, attach
-
-KEY = "style_aligned.reference_row"
-
-
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """The reference of the sampling run that is going on, in the sampler's space."""
-
-    clean: Tensor
-    path: ReferencePath
-
-    def shown_to(self, callback: SamplingCallback) -> SamplingCallback:
-        """A callback that is told of the clean reference, also after a step for which another node's cache answered."""
-
-        def tell(step: int, denoised: Tensor, x: Tensor, steps: int) -> None:
-            callback(step, self.denoised(denoised), x, steps)
-
-        return tell
-
-    def denoised(self, denoised: Tensor) -> Tensor:
-        """What the model is taken to have denoised: the clean reference in row 0."""
-        return torch.cat([self.clean.to(denoised), denoised[1:]])
-
-
-_current_run: ContextVar[_Run | None] = ContextVar(KEY, default=None)
 
 
 def hold_reference(model: Any, row: ReferenceRow) -> Any:
     """A clone of the host's `model` that samples with `row`; it takes the place of one attached before."""
-    wrappers: dict[str, Callable[..., Tensor]] = {
+    wrappers: dict[str, Callable[..., Any]] = {
         WrappersMP.OUTER_SAMPLE: row.around_run,
-        WrappersMP.PREDICT_NOISE: row.around_prediction,
+        WrappersMP.SAMPLER_SAMPLE: around_sampler,
+        WrappersMP.PREDICT_NOISE: around_prediction,
+        WrappersMP.APPLY_MODEL: around_model_call,
     }
     return attach(model, KEY, wrappers, "a reference latent")
 
 
 class ReferenceRow:
-    """The wrappers that hold a reference in row 0.
+    """What holds a reference in row 0 of a run.
 
     reference: (1, channels, height, width), as in the host's LATENT. trajectory: the inverted reference; without one
-    the reference is noise-matched. offset: how many levels cleaner a trajectory starts (see CleanerStart).
+    the reference is noise-matched. offset: how many levels cleaner a trajectory starts (see CleanerStart). others: the
+    indices within the host's noise of the other images of the set.
     """
 
-    def __init__(self, reference: Tensor, trajectory: Trajectory | None = None, offset: int = 0) -> None:
+    def __init__(
+        self,
+        reference: Tensor,
+        trajectory: Trajectory | None = None,
+        offset: int = 0,
+        others: Sequence[int] = (),
+    ) -> None:
         self.reference = reference
         self.trajectory = trajectory
         self.offset = offset
+        self.others = others
 
     def around_run(
         self,
@@ -82,59 +67,23 @@ class ReferenceRow:
     ) -> Tensor:
         """OUTER_SAMPLE wrapper. noise, latent_image: (images, channels, height, width)."""
         self._require_same_size(noise)
+        guider = executor.class_obj
+        run = start_run(guider.model_patcher, self.reference, len(noise), self.trajectory, self.offset)
+        first, last = float(sigmas[0]), float(sigmas[-1])  # some samplers write in their sigmas
+        require_reference(run, latent_image, first, noise, seed, self.others)
         if denoise_mask is not None:  # one value a pixel by now; a mask of the targets is none of the reference
             denoise_mask = denoise_mask.clone()
             denoise_mask[:1] = 1.0
-        run = self._run(executor.class_obj, noise, seed)
         shown = callback and run.shown_to(callback)
-        token = _current_run.set(run)
+        # These are the run's own: the host gives a guider back those of its model, whatever happens.
+        options = guider.model_options.setdefault("transformer_options", {})
+        options[KEY] = run
         try:
-            out = cast(
-                Tensor,
-                executor(noise, latent_image, sampler, sigmas, denoise_mask, shown, disable_pbar, seed, **kwargs),
-            )
+            out = executor(noise, latent_image, sampler, sigmas, denoise_mask, shown, disable_pbar, seed, **kwargs)
         finally:
-            _current_run.reset(token)
-        # Some samplers end between noise levels; whichever it was, the reference comes back as it was given.
-        out[:1] = self.reference.to(out)
-        return out
-
-    def around_prediction(
-        self,
-        executor: Callable[..., Tensor],
-        x: Tensor,
-        timestep: Tensor,
-        model_options: dict[str, Any] | None = None,
-        seed: int | None = None,
-    ) -> Tensor:
-        """PREDICT_NOISE wrapper. x: (images, channels, height, width), timestep: sigma for each image."""
-        run = _current_run.get()
-        if run is None:
-            return executor(x, timestep, model_options or {}, seed)
-        x = torch.cat([run.path.at(float(timestep.flatten()[0])).to(x), x[1:]])
-        return run.denoised(executor(x, timestep, model_options or {}, seed))
-
-    def _run(self, guider: Any, noise: Tensor, seed: int | None) -> _Run:
-        device = guider.model_patcher.load_device
-        # The model itself may not be loaded yet, with the latent format that another node gave it.
-        latent_format = guider.model_patcher.get_model_object("latent_format")
-        clean = latent_format.process_in(self.reference.to(device, torch.float32))
-        if self.trajectory is None:
-            own_noise = noise[:1] if torch.count_nonzero(noise[:1]) else self._noise_of_seed(seed, len(noise) - 1)
-            scaling = guider.model_patcher.get_model_object("model_sampling").noise_scaling
-
-            def noise_scaling(sigma: float, noise: Tensor, clean: Tensor) -> Tensor:
-                return cast(Tensor, scaling(torch.tensor([sigma], device=device), noise, clean))
-
-            return _Run(clean, NoiseMatched(clean, own_noise.to(device, torch.float32), noise_scaling))
-        if self.offset > 0:
-            return _Run(clean, CleanerStart(self.trajectory, self.offset))
-        return _Run(clean, self.trajectory)
-
-    def _noise_of_seed(self, seed: int | None, index: int) -> Tensor:
-        """The noise that row 0 had in an earlier stage with this seed, for a stage that adds none itself."""
-        generator = torch.Generator().manual_seed(seed or 0)
-        return cast(Tensor, prepare_noise_inner(self.reference.float().cpu(), generator, [index]))
+            options.pop(KEY, None)
+        # Some samplers end between noise levels; the reference leaves at the one that the stage ends at.
+        return run.leave(cast(Tensor, out), last)
 
     def _require_same_size(self, noise: Tensor) -> None:
         if noise.shape[1:] != self.reference.shape[1:]:
@@ -144,3 +93,57 @@ class ReferenceRow:
                 f"{tuple(self.reference.shape[1:])}. Connect the latent output of Style Aligned: Reference Latent to "
                 f"the sampler, or encode a picture of the size that you sample; this gives {width} x {height}."
             )
+
+
+def around_sampler(
+    executor: Callable[..., Tensor],
+    guider: Any,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
+    callback: SamplingCallback | None,
+    noise: Tensor,
+    latent_image: Tensor,
+    denoise_mask: Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Tensor:
+    """SAMPLER_SAMPLE wrapper: all conditioning is encoded by now. noise, latent_image: (images, channels, ...)."""
+    run = run_of(extra_args["model_options"])
+    if run is not None:
+        with_own_rows(guider, run, noise, latent_image, denoise_mask=denoise_mask, seed=extra_args.get("seed"))
+    return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *args, **kwargs)
+
+
+def around_prediction(
+    executor: Any,
+    x: Tensor,
+    timestep: Tensor,
+    model_options: dict[str, Any] | None = None,
+    seed: int | None = None,
+) -> Tensor:
+    """PREDICT_NOISE wrapper. x: (images, channels, height, width), timestep: sigma for each image."""
+    options = model_options or {}
+    run = run_of(options) or run_of(executor.class_obj.model_options)  # a sampler may leave the options out
+    if run is None:
+        return cast(Tensor, executor(x, timestep, options, seed))
+    row = run.at(float(timestep.flatten()[0]), x.shape[-2:])
+    return run.denoised(executor(with_row_0(x, row), timestep, options, seed))
+
+
+def around_model_call(
+    executor: Callable[..., Tensor],
+    x: Tensor,
+    t: Tensor,
+    c_concat: Tensor | None = None,
+    c_crossattn: Tensor | None = None,
+    control: Control | None = None,
+    transformer_options: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> Tensor:
+    """APPLY_MODEL wrapper. x: (rows, channels, height, width), t: the noise level sigma of each row."""
+    options = transformer_options or {}
+    run = options.get(KEY)
+    rows = None if run is None else run.rows(len(x), options, c_crossattn)
+    if rows is not None:
+        control = without_control(control, rows)
+    return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)

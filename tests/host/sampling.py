@@ -47,13 +47,15 @@ def sample(
     positive: list | None = None,
     negative: list | None = None,
     initial: Tensor | None = None,
+    latent: Tensor | None = None,
     **options: Any,
 ) -> Tensor:
-    """The sampled latents: (images, channels, height, width)."""
+    """The sampled latents: (images, channels, height, width). initial: the noise. latent: where it starts, empty."""
     initial = noise(images) if initial is None else initial
     positive = conditioning(images, seed=1) if positive is None else positive
     negative = conditioning(1, seed=2) if negative is None else negative
+    latent = torch.zeros_like(initial) if latent is None else latent
     return comfy.sample.sample(
-        model, initial, steps, cfg, sampler, scheduler, positive, negative, torch.zeros_like(initial),
+        model, initial, steps, cfg, sampler, scheduler, positive, negative, latent,
         seed=3, disable_pbar=True, **options,
     )  # fmt: skip

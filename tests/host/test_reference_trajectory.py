@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from given_reference import ksampler, picture, prediction, seen_by_the_model, with_reference
 from oracles import relative_error
 from sampling import shared
 from style_aligned.nodes.invert import StyleAlignedInvert
 from style_aligned.shared_attention.trajectory import Trajectory
-from test_reference_latent import ksampler, picture, seen_by_the_model, with_reference
 from tiny_models import conditioning, smooth_model
 
 STEPS = 12
@@ -62,6 +62,24 @@ def test_an_offset_shows_a_cleaner_reference_at_first(model, trajectory):
         shown = float(trajectory.sigmas[level])
         expected = trajectory.latents[level] / (shown**2 + 1) ** 0.5
         torch.testing.assert_close(seen[0] / (sigma**2 + 1) ** 0.5, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_an_offset_with_a_model_of_its_own_deviation():
+    """EDM models, such as Playground 2.5, take latents to have a deviation of 0.5."""
+    edm = prediction("edm")
+    latent = {"samples": picture()}
+    inverted = StyleAlignedInvert.execute(edm, conditioning(), latent, STEPS, 1.0, None).result[0]
+    patched, latent = with_reference(edm, trajectory=inverted, offset=6)
+    calls = seen_by_the_model(patched)
+    ksampler(patched, latent, steps=STEPS)
+    sampling = edm.get_model_object("model_sampling")
+    assert sampling.sigma_data == 0.5
+    for (sigma, seen), level in zip(calls, [STEPS - 6, *[STEPS - 7] * 5], strict=False):
+        shown = inverted.sigmas[level]
+        expected = sampling.calculate_input(shown, inverted.latents[level])
+        torch.testing.assert_close(
+            sampling.calculate_input(torch.tensor(sigma), seen[0]), expected, rtol=1e-3, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize(

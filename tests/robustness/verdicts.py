@@ -98,6 +98,7 @@ def reference_latent(patch: HostPatch, with_trajectory: bool) -> str:
     plain = without_the_pack(patch, model)
     path = trajectory(patch, model) if with_trajectory else None
     targets = patch.settings.get("images", 3) - 1
+    latent = torch.cat([picture(patch), torch.zeros(targets, 4, *patch.size)])
 
     def hold(patched: ModelPatcher) -> ModelPatcher:
         inputs = {"targets": targets, "start_from": "noise", "trajectory": path}
@@ -106,10 +107,10 @@ def reference_latent(patch: HostPatch, with_trajectory: bool) -> str:
     orders: list[Wrap] = [lambda plain: patch.patch(hold(plain)), lambda plain: hold(patch.patch(plain))]
     for build in orders:
         for base in (model, shared(model)):
-            out = run(patch, build(base))
+            out = run(patch, build(base), latent=latent)
             _require(out.isfinite().all(), "the pictures are not finite")
             _require(torch.equal(out[:1], picture(patch)), "row 0 is not the reference")
-    held = [run(patch, build(model)) for build in orders]
+    held = [run(patch, build(model), latent=latent) for build in orders]
     _require(relative_error(held[0], held[1]) <= tolerance(patch), "the order of the nodes matters")
     return ROWS_EXACT if relative_error(held[0][1:], plain[1:]) <= tolerance(patch) else ROW_EXACT
 

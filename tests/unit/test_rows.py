@@ -22,6 +22,15 @@ def test_split_by_role_and_join_again(rows: Rows):
     assert torch.equal(rows.join(rows.references(x), rows.targets(x)), x)
 
 
+@given(st.integers(1, 4), st.integers(1, 4))
+def test_rows_without_a_reference_are_targets(chunks: int, images: int):
+    rows, x = Rows(chunks, images, None), torch.randn(chunks * images, 3)
+    assert rows.has_targets
+    assert not rows.has_references
+    assert rows.references(x).shape == (chunks, 0, 3)
+    assert torch.equal(rows.join(rows.references(x), rows.targets(x)), x)
+
+
 @given(layouts)
 def test_each_chunk_has_its_own_reference(rows: Rows):
     x = torch.arange(rows.count)
@@ -38,24 +47,16 @@ def test_each_chunk_has_its_own_reference(rows: Rows):
         (9, 3, 3, None, Rows(3, 3)),
         (6, 2, 8, [0, 1, 2], Rows(2, 3)),
         (6, 2, 8, [6, 7, 0], Rows(2, 3, 2)),
+        (2, 2, 1, None, Rows(2, 1)),
+        (2, 2, 8, [0], Rows(2, 1)),
     ],
 )
 def test_rows_of_a_call(count, chunks, images, window, expected):
     assert find_rows(count, chunks, images, window) == expected
 
 
-@pytest.mark.parametrize(
-    ("count", "chunks", "images", "window"),
-    [
-        (2, 2, 1, None),  # one image a chunk
-        (1, 1, 1, None),
-        (8, 2, 1, None),  # tiles of one image
-        (6, 2, 8, [3, 4, 5]),  # a window without the reference
-        (2, 2, 8, [0]),
-    ],
-)
-def test_nothing_to_share(count, chunks, images, window):
-    assert find_rows(count, chunks, images, window) is None
+def test_a_window_without_the_reference():
+    assert find_rows(6, 2, 8, [3, 4, 5]) is None
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,15 @@ def test_a_cleaner_start_is_the_authors_callback(steps: int):
         torch.testing.assert_close(vp(start.at(sigma), sigma)[0], shown, rtol=1e-5, atol=1e-6)
 
 
+@given(st.floats(0.1, 2.0), st.floats(0.01, 13.9))
+def test_a_cleaner_start_is_what_a_model_with_its_own_deviation_would_see(sigma_data: float, sigma: float):
+    """Such a model divides by sqrt(sigma^2 + sigma_data^2)."""
+    path = trajectory()
+    shown = min(sigma, float(SIGMAS[-3]))
+    seen = CleanerStart(path, 1, sigma_data).at(sigma) / (sigma**2 + sigma_data**2) ** 0.5
+    torch.testing.assert_close(seen, path.at(shown) / (shown**2 + sigma_data**2) ** 0.5, rtol=1e-4, atol=1e-5)
+
+
 def test_a_cleaner_start_of_a_flow_needs_no_rescaling():
     path = trajectory(LatentSpace.FLOW, torch.linspace(0, 1, 6))
     assert torch.equal(CleanerStart(path, 2).at(1.0), path.latents[3:4])
