@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .conditioning_options import common_options
+
 Entry = list[Any]
 Conditioning = list[Entry]
-
-POOLED = "pooled_output"
 
 
 def first_row(conditioning: Conditioning) -> Conditioning:
@@ -50,48 +50,19 @@ def batch_conditionings(conditionings: Sequence[Conditioning], names: Sequence[s
 
 
 def _batch_entries(entries: Sequence[Entry], names: Sequence[str]) -> Entry:
-    first, options = entries[0][0], dict(entries[0][1])
-    for name, (embeddings, other) in zip(names[1:], entries[1:], strict=True):
-        if embeddings.shape[2] != first.shape[2]:
+    rows = [embeddings for embeddings, _ in entries]
+    for name, row in zip(names[1:], rows[1:], strict=True):
+        if row.shape[2] != rows[0].shape[2]:
             raise ValueError(
                 f"The prompts cannot be combined: {names[0]} was encoded by another text encoder than {name} "
-                f"({first.shape[2]} and {embeddings.shape[2]} channels). Encode both with the same model's CLIP."
+                f"({rows[0].shape[2]} and {row.shape[2]} channels). Encode both with the same model's CLIP."
             )
-        different = _first_difference(options, other)
-        if different is not None:
-            raise ValueError(
-                f"The prompts cannot be combined: {different!r} of {name} is not that of {names[0]}. "
-                "Schedules, hooks and areas have to be the same for every line."
-            )
-    embeddings = _cat_rows([entry[0] for entry in entries])
-    if POOLED in options:
-        options[POOLED] = _cat_pooled([entry[1].get(POOLED) for entry in entries])
-    return [embeddings, options]
+    return [_cat_rows(rows), common_options([options for _, options in entries], names)]
 
 
 def _cat_rows(embeddings: Sequence[Tensor]) -> Tensor:
     length = math.lcm(*(embedding.shape[1] for embedding in embeddings))
     return torch.cat([embedding.repeat(1, length // embedding.shape[1], 1) for embedding in embeddings])
-
-
-def _cat_pooled(pooled: Sequence[Tensor | None]) -> Tensor | None:
-    """SD 1.x has no pooled output: None for every prompt."""
-    rows = [row for row in pooled if row is not None]
-    return torch.cat(rows) if len(rows) == len(pooled) else None
-
-
-def _first_difference(first: dict[str, Any], other: dict[str, Any]) -> str | None:
-    """The first option, the pooled output aside, that two entries do not share."""
-    for name in sorted((first.keys() | other.keys()) - {POOLED}):
-        if name not in first or name not in other or not _same(first[name], other[name]):
-            return name
-    return None
-
-
-def _same(a: object, b: object) -> bool:
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
-    return a is b or bool(a == b)
 
 
 def _listed(counts: Sequence[int]) -> str:
