@@ -190,3 +190,32 @@ def test_a_reference_encoded_with_a_guidance_gives_it_to_every_line():
     reference = [[embeddings, {**options, "guidance": 3.5, "aesthetic_score": 6.0}]]
     [[_, combined]] = StyleAlignedPrompts.execute(clip, "a cat\na dog", "", reference).result[0]
     assert (combined["guidance"], combined["aesthetic_score"]) == (3.5, 6.0)
+
+
+def of_chunks(*counts: int) -> str:
+    """Lines that the tokenizer cuts into so many pieces of 75 words."""
+    return "\n".join("cat " * (75 * count - 5) for count in counts)
+
+
+def test_lines_that_need_several_model_calls_are_told_of(caplog: pytest.LogCaptureFixture):
+    conditioning, *_ = StyleAlignedPrompts.execute(tiny_clip("sd15"), of_chunks(1, 2, 3, 5, 7), "").result
+    assert len(conditioning) == 3
+    assert "lines of 77, 154, 231, 385, 539 tokens" in caplog.text
+    assert "3 times for them instead of once" in caplog.text
+
+
+def test_lines_that_need_one_model_call_are_not(caplog: pytest.LogCaptureFixture):
+    for clip in (tiny_clip("sd15"), scheduled(tiny_clip("sd15"))):
+        StyleAlignedPrompts.execute(clip, of_chunks(1, 2, 3), "")
+    assert "Style Aligned" not in caplog.text
+
+
+def test_a_set_of_unlike_lines_is_a_reference_as_its_first_line_alone():
+    """To Prompts, and in the same way to Save Style."""
+    clip = tiny_clip("sd15")
+    given = StyleAlignedPrompts.execute(clip, of_chunks(2, 5, 7, 9), "").result[0]
+    alone = StyleAlignedPrompts.execute(clip, of_chunks(2), "").result[0]
+    assert len(given) > len(alone) == 1
+    (with_set, with_line) = (StyleAlignedPrompts.execute(clip, "a cat", "", each).result[0] for each in (given, alone))
+    assert torch.equal(with_set[0][0], with_line[0][0])
+    assert with_set[0][1].keys() == with_line[0][1].keys()
