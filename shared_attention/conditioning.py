@@ -39,14 +39,23 @@ class Made:
     shared: Options
 
 
+@dataclass(frozen=True, eq=False)
 class Apart:
     """A model condition that has no part in the model's work: an entry with it gets a model call of its own.
 
     The host would else join entries of unlike length, and those of the negative, in a call at a common multiple of
-    their lengths, which is what several entries avoid.
+    their lengths, which is what several entries avoid. rows: how many the entry's mask has.
     """
 
+    rows: int
+
     def process_cond(self, batch_size: int, **_: Any) -> Apart:
+        """Raises ValueError where the mask cannot be laid over a batch of that many images."""
+        if batch_size > self.rows and batch_size % self.rows:
+            raise ValueError(
+                f"The batch has {batch_size} images, Style Aligned: Prompts {self.rows} rows. Connect its batch_size "
+                "to the empty latent image, so that there is an image for each row."
+            )
         return self
 
     def can_concat(self, other: object) -> bool:
@@ -131,7 +140,7 @@ def _made(encoding: Encoding, lengths: Sequence[int], options: Options) -> Optio
     covered[list(encoding.rows)] = 1.0
     added = {
         "mask": covered * options.get("mask", torch.ones(8, 8)),
-        "model_conds": {**options.get("model_conds", {}), "style_aligned_apart": Apart()},
+        "model_conds": {**options.get("model_conds", {}), "style_aligned_apart": Apart(len(lengths))},
     }
     shared = {name: options[name] for name in added if name in options}
     return {MADE: Made(lengths[0], encoding.rows, added, shared), **added}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from oracle_model import OracleModel
 from oracles import relative_error
 from sampling import noise, sample, shared
@@ -94,3 +95,23 @@ def test_lines_of_common_length_share_the_call_of_the_negative():
     positive, negative = batch_conditionings(lines((1, 2, 1))), conditioning(1, CHUNK, seed=2)
     sample(model, positive=positive, negative=negative, initial=noise(3), steps=1)
     assert seen == [(6, 2 * CHUNK)]
+
+
+def test_a_batch_of_another_size_than_the_lines():
+    """Fewer images have the first rows, twice as many have them twice; what cannot be laid over them is refused."""
+    model, positive = tiny_model("sd15"), batch_conditionings(lines(COUNTS[0]))
+    all_five = sample(model, positive=positive, initial=noise(5), steps=1)
+    fewer = sample(model, positive=positive, initial=noise(4), steps=1)
+    twice = sample(model, positive=positive, initial=noise(5).repeat(2, 1, 1, 1), steps=1)
+    assert relative_error(fewer, all_five[:4]) < 1e-5
+    assert relative_error(twice, all_five.repeat(2, 1, 1, 1)) < 1e-5
+    with pytest.raises(ValueError, match="has 6 images, Style Aligned: Prompts 5 rows"):
+        sample(model, positive=positive, initial=noise(6), steps=1)
+
+
+def test_in_windows_over_the_batch_every_line_is_what_it_is_without():
+    model, positive = tiny_model("sd15"), batch_conditionings(lines(COUNTS[0]))
+    arguments = (2, 1, "standard_static", 1, False, "pyramid", 0, False)
+    windows = ContextWindowsManualNode.execute(model, *arguments).result[0]
+    together = sample(model, positive=positive, initial=noise(5), steps=1)
+    assert relative_error(sample(windows, positive=positive, initial=noise(5), steps=1), together) < 1e-5
