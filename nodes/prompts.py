@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from comfy_api.latest import io
@@ -95,8 +96,10 @@ class StyleAlignedPrompts(io.ComfyNode):
         if reference is not _UNCONNECTED:
             conditionings.insert(0, _reference_row(reference))
             names.insert(0, "the reference")
-        rows = len(conditionings)
-        return io.NodeOutput(batch_conditionings(conditionings, names), rows, rows - 1)
+        rows, batched = len(conditionings), batch_conditionings(conditionings, names)
+        if len(batched) > len(conditionings[0]):
+            _say_how_often_the_model_is_called(conditionings, len(batched) // len(conditionings[0]))
+        return io.NodeOutput(batched, rows, rows - 1)
 
 
 def _reference_row(reference: Conditioning | None) -> Conditioning:
@@ -106,3 +109,12 @@ def _reference_row(reference: Conditioning | None) -> Conditioning:
             "describe the reference in the first line."
         )
     return first_row(reference)
+
+
+def _say_how_often_the_model_is_called(conditionings: list[Conditioning], times: int) -> None:
+    logging.warning(
+        "Style Aligned: Prompts has lines of %s tokens, which have no common multiple of moderate size. Each step "
+        "calls the model %s times for them instead of once; lines of like length need one call.",
+        ", ".join(str(conditioning[0][0].shape[1]) for conditioning in conditionings),
+        times,
+    )

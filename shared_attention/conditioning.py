@@ -1,33 +1,91 @@
 """Conditionings of several prompts as one, a row for each image of a batch.
 
 The host's CONDITIONING is a list of entries [embeddings (rows, tokens, channels), options]; it has several entries
-where a prompt changes over the sampling process or carries hooks.
+where a prompt changes over the sampling process or carries hooks, and here where the prompts' lengths have no common
+multiple of moderate size (see token_counts). Such entries cover the batch's rows between them: each has a mask that is
+one in its own rows and zero in the others, so that the host takes every row's prediction from exactly one of them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .conditioning_options import Options, common_options
+from .token_counts import Encoding, common_encodings
+
 Entry = list[Any]
 Conditioning = list[Entry]
 
-POOLED = "pooled_output"
+MADE = "style_aligned.rows"
+"""The option that says how an entry's rows were made, of type Made."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """How an entry was made of several prompts' embeddings: what it takes to have the first one's back.
+
+    tokens: of the first prompt, before they were repeated; covered: the rows whose predictions the host takes from the
+    entry; added: the options that see to that, and shared: what all prompts had under their names.
+    """
+
+    tokens: int
+    covered: tuple[int, ...]
+    added: Options
+    shared: Options
+
+
+@dataclass(frozen=True, eq=False)
+class Apart:
+    """A model condition that has no part in the model's work: an entry with it gets a model call of its own.
+
+    The host would else join entries of unlike length, and those of the negative, in a call at a common multiple of
+    their lengths, which is what several entries avoid. rows: how many the entry's mask has.
+    """
+
+    rows: int
+
+    def process_cond(self, batch_size: int, **_: Any) -> Apart:
+        """Raises ValueError where the mask cannot be laid over a batch of that many images."""
+        if batch_size > self.rows and batch_size % self.rows:
+            raise ValueError(
+                f"The batch has {batch_size} images, Style Aligned: Prompts {self.rows} rows. Connect its batch_size "
+                "to the empty latent image, so that there is an image for each row."
+            )
+        return self
+
+    def can_concat(self, other: object) -> bool:
+        return other is self
+
+    def concat(self, others: Sequence[object]) -> None:
+        """What the model gets: nothing."""
+
+    def size(self) -> list[int]:
+        return [1]
 
 
 def first_row(conditioning: Conditioning) -> Conditioning:
-    """The conditioning of the first of several prompts; what each entry's rows share stays."""
-    return [
-        [embeddings[:1], {name: _first_row(option, len(embeddings)) for name, option in options.items()}]
-        for embeddings, options in conditioning
-    ]
+    """The conditioning of the first of several prompts as it was alone; what each entry's rows share stays."""
+    return [_first_row_of(*entry) for entry in conditioning if MADE not in entry[1] or 0 in entry[1][MADE].covered]
 
 
-def _first_row(option: Any, rows: int) -> Any:
+def _first_row_of(embeddings: Tensor, options: Options) -> Entry:
+    rows, made, row = len(embeddings), options.get(MADE), embeddings[:1]
+    if made is None:
+        return [row, {name: _first_of(option, rows) for name, option in options.items()}]
+    ours = {name for name, option in made.added.items() if options.get(name) is option}
+    kept = {name: option for name, option in options.items() if name not in ours | {MADE}}
+    alone = row[:, : made.tokens]
+    if not torch.equal(_repeated(alone, row.shape[1]), row):
+        alone = row  # another node has changed the embeddings since
+    return [alone, {name: _first_of(option, rows) for name, option in {**made.shared, **kept}.items()}]
+
+
+def _first_of(option: Any, rows: int) -> Any:
     return option[:1] if isinstance(option, Tensor) and option.ndim > 0 and len(option) == rows else option
 
 
@@ -35,63 +93,57 @@ def batch_conditionings(conditionings: Sequence[Conditioning], names: Sequence[s
     """Combine the conditionings of several prompts into one whose rows are theirs, in order.
 
     `names` are what errors call the prompts; "prompt 1" and so on where there are none.
-    Embeddings of different lengths are repeated to their least common multiple. That is exact for cross-attention: when
-    every token occurs equally often, the softmax's weights are shared out among the copies and the output is the same.
     Raises ValueError where the conditionings' entries do not correspond one to one.
     """
+    names = names or [f"prompt {number}" for number in range(1, len(conditionings) + 1)]
     counts = [len(conditioning) for conditioning in conditionings]
     if len(set(counts)) > 1:
         raise ValueError(
             f"The prompts cannot be combined: they have {_listed(counts)} scheduled entries. "
             "Give every line the same schedule, or schedule none of them."
         )
-    names = names or [f"prompt {number}" for number in range(1, len(conditionings) + 1)]
-    return [_batch_entries(entries, names) for entries in zip(*conditionings, strict=True)]
+    return [entry for entries in zip(*conditionings, strict=True) for entry in _batch_entries(entries, names)]
 
 
-def _batch_entries(entries: Sequence[Entry], names: Sequence[str]) -> Entry:
-    first, options = entries[0][0], dict(entries[0][1])
-    for name, (embeddings, other) in zip(names[1:], entries[1:], strict=True):
-        if embeddings.shape[2] != first.shape[2]:
+def _batch_entries(entries: Sequence[Entry], names: Sequence[str]) -> list[Entry]:
+    rows = [embeddings for embeddings, _ in entries]
+    for name, row in zip(names[1:], rows[1:], strict=True):
+        if row.shape[2] != rows[0].shape[2]:
             raise ValueError(
                 f"The prompts cannot be combined: {names[0]} was encoded by another text encoder than {name} "
-                f"({first.shape[2]} and {embeddings.shape[2]} channels). Encode both with the same model's CLIP."
+                f"({rows[0].shape[2]} and {row.shape[2]} channels). Encode both with the same model's CLIP."
             )
-        different = _first_difference(options, other)
-        if different is not None:
-            raise ValueError(
-                f"The prompts cannot be combined: {different!r} of {name} is not that of {names[0]}. "
-                "Schedules, hooks and areas have to be the same for every line."
-            )
-    embeddings = _cat_rows([entry[0] for entry in entries])
-    if POOLED in options:
-        options[POOLED] = _cat_pooled([entry[1].get(POOLED) for entry in entries])
-    return [embeddings, options]
+    options = common_options([options for _, options in entries], names)
+    lengths = [row.shape[1] for row in rows]
+    return [
+        [
+            torch.cat([_repeated(row, encoding.tokens) for row in rows]),
+            options | _made(encoding, lengths, options),
+        ]
+        for encoding in common_encodings(lengths)
+    ]
 
 
-def _cat_rows(embeddings: Sequence[Tensor]) -> Tensor:
-    length = math.lcm(*(embedding.shape[1] for embedding in embeddings))
-    return torch.cat([embedding.repeat(1, length // embedding.shape[1], 1) for embedding in embeddings])
+def _repeated(row: Tensor, tokens: int) -> Tensor:
+    """All tokens of `row` (1, length, channels) as often as they fit in `tokens`: exact where `tokens` is a multiple.
+
+    In the rows that an entry does not cover it may be none; their predictions are not taken from that entry.
+    """
+    return row.repeat(1, -(-tokens // row.shape[1]), 1)[:, :tokens]
 
 
-def _cat_pooled(pooled: Sequence[Tensor | None]) -> Tensor | None:
-    """SD 1.x has no pooled output: None for every prompt."""
-    rows = [row for row in pooled if row is not None]
-    return torch.cat(rows) if len(rows) == len(pooled) else None
-
-
-def _first_difference(first: dict[str, Any], other: dict[str, Any]) -> str | None:
-    """The first option, the pooled output aside, that two entries do not share."""
-    for name in sorted((first.keys() | other.keys()) - {POOLED}):
-        if name not in first or name not in other or not _same(first[name], other[name]):
-            return name
-    return None
-
-
-def _same(a: object, b: object) -> bool:
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
-    return a is b or bool(a == b)
+def _made(encoding: Encoding, lengths: Sequence[int], options: Options) -> Options:
+    """What an encoding adds to the `options` that all prompts have."""
+    if len(encoding.rows) == len(lengths):
+        return {MADE: Made(lengths[0], encoding.rows, {}, {})} if encoding.tokens != lengths[0] else {}
+    covered = torch.zeros(len(lengths), 1, 1)
+    covered[list(encoding.rows)] = 1.0
+    added = {
+        "mask": covered * options.get("mask", torch.ones(8, 8)),
+        "model_conds": {**options.get("model_conds", {}), "style_aligned_apart": Apart(len(lengths))},
+    }
+    shared = {name: options[name] for name in added if name in options}
+    return {MADE: Made(lengths[0], encoding.rows, added, shared), **added}
 
 
 def _listed(counts: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ import comfy.hooks
 import comfy.sd
 import comfy.sdxl_clip
 import comfy.text_encoders.sd2_clip
+import comfy_extras.nodes_clip_sdxl as sdxl_nodes
 import pytest
 import torch
 from comfy import sd1_clip
@@ -145,7 +146,10 @@ def test_a_reference_alone_with_one_line():
         (None, "saved without one. Disconnect it and describe the reference in the first line"),
         ([], "saved without one"),
         (conditioning(seed=3) * 2, "they have 2, 1 and 1 scheduled entries"),
-        (conditioning(seed=3, area=(1, 1, 0, 0)), "'area' of line 1 is not that of the reference"),
+        (
+            conditioning(seed=3, area=(1, 1, 0, 0)),
+            "the reference has an area, line 1 has none. Put the node .* behind Prompts",
+        ),
         ([[torch.ones(1, 77, 7), {}]], r"the reference was encoded by another text encoder than line 1 \(7 and 32"),
     ],
 )
@@ -163,3 +167,55 @@ def test_no_text_encoder_says_what_to_do():
 def test_prompts_are_checked_before_a_run(prompts: str | None, verdict: bool | str):
     answer = StyleAlignedPrompts.validate_inputs(prompts)
     assert answer is True if verdict is True else str(verdict) in str(answer)
+
+
+SIZE = {"width": 1024, "height": 768, "crop_w": 8, "crop_h": 0, "target_width": 896, "target_height": 640}
+
+
+def test_a_reference_encoded_for_a_size_gives_it_to_every_line():
+    """As CLIP Text Encode SDXL encodes it; the SDXL model reads the size beside the pooled output."""
+    clip, model = tiny_clip("sdxl"), tiny_model("sdxl")
+    reference = sdxl_nodes.CLIPTextEncodeSDXL.execute(clip, **SIZE, text_g="a castle", text_l="a castle").result[0]
+    assert reference[0][1].items() >= SIZE.items()
+    [[_, options]] = StyleAlignedPrompts.execute(clip, "a cat", "", reference).result[0]
+    assert options.items() >= SIZE.items()
+    y = model.model.extra_conds(**options, noise=torch.zeros(2, 4, 8, 8), device="cpu")["y"].cond
+    alone = model.model.extra_conds(**reference[0][1], noise=torch.zeros(1, 4, 8, 8), device="cpu")["y"].cond
+    assert torch.equal(y[:, CONTEXT:], alone[:, CONTEXT:].expand(2, -1))
+
+
+def test_a_reference_encoded_with_a_guidance_gives_it_to_every_line():
+    clip = tiny_clip("sd15")
+    [[embeddings, options]] = StyleAlignedPrompts.execute(clip, "a castle", "").result[0]
+    reference = [[embeddings, {**options, "guidance": 3.5, "aesthetic_score": 6.0}]]
+    [[_, combined]] = StyleAlignedPrompts.execute(clip, "a cat\na dog", "", reference).result[0]
+    assert (combined["guidance"], combined["aesthetic_score"]) == (3.5, 6.0)
+
+
+def of_chunks(*counts: int) -> str:
+    """Lines that the tokenizer cuts into so many pieces of 75 words."""
+    return "\n".join("cat " * (75 * count - 5) for count in counts)
+
+
+def test_lines_that_need_several_model_calls_are_told_of(caplog: pytest.LogCaptureFixture):
+    conditioning, *_ = StyleAlignedPrompts.execute(tiny_clip("sd15"), of_chunks(1, 2, 3, 5, 7), "").result
+    assert len(conditioning) == 3
+    assert "lines of 77, 154, 231, 385, 539 tokens" in caplog.text
+    assert "3 times for them instead of once" in caplog.text
+
+
+def test_lines_that_need_one_model_call_are_not(caplog: pytest.LogCaptureFixture):
+    for clip in (tiny_clip("sd15"), scheduled(tiny_clip("sd15"))):
+        StyleAlignedPrompts.execute(clip, of_chunks(1, 2, 3), "")
+    assert "Style Aligned" not in caplog.text
+
+
+def test_a_set_of_unlike_lines_is_a_reference_as_its_first_line_alone():
+    """To Prompts, and in the same way to Save Style."""
+    clip = tiny_clip("sd15")
+    given = StyleAlignedPrompts.execute(clip, of_chunks(2, 5, 7, 9), "").result[0]
+    alone = StyleAlignedPrompts.execute(clip, of_chunks(2), "").result[0]
+    assert len(given) > len(alone) == 1
+    (with_set, with_line) = (StyleAlignedPrompts.execute(clip, "a cat", "", each).result[0] for each in (given, alone))
+    assert torch.equal(with_set[0][0], with_line[0][0])
+    assert with_set[0][1].keys() == with_line[0][1].keys()

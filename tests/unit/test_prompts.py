@@ -81,16 +81,43 @@ def test_different_counts_of_entries_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("first", "second"),
+    ("first", "second", "said"),
     [
-        ({"end_percent": 0.5}, {"end_percent": 0.6}),
-        ({"hooks": "a"}, {}),
-        ({"mask": torch.zeros(2)}, {"mask": torch.ones(2)}),
+        ({"end_percent": 0.5}, {"end_percent": 0.6}, "prompt 1 and prompt 2 do not have the same timestep range"),
+        (
+            {"start_percent": 0.5},
+            {},
+            "prompt 1 has a timestep range, prompt 2 has none. Put the node .* behind Prompts",
+        ),
+        ({}, {"area": (8, 8, 0, 0), "strength": 1.0}, "prompt 2 has an area, prompt 1 has none"),
+        ({"strength": 0.5}, {}, "prompt 1 has a strength, prompt 2 has none"),
+        ({"hooks": "a"}, {}, "prompt 1 has hooks, prompt 2 has none. It comes with the CLIP: encode .* the same one"),
+        ({"clip_end_percent": 0.5}, {"clip_end_percent": 0.6}, "do not have the same schedule"),
+        ({"mask": torch.zeros(2)}, {"mask": torch.ones(2)}, "do not have the same mask"),
+        ({"control": object()}, {}, "prompt 1 has a ControlNet"),
+        ({"reference_latents": [torch.zeros(2)]}, {}, "prompt 1 has reference pictures"),
+        ({"reference_latents": [torch.zeros(2)]}, {"reference_latents": [torch.ones(2)]}, "same reference pictures"),
+        ({"another node's": {"a": torch.zeros(2)}}, {"another node's": {"a": torch.ones(2)}}, 'the same "another'),
     ],
 )
-def test_entries_with_different_options_are_refused_by_name(first, second):
-    with pytest.raises(ValueError, match=f"'{next(iter(first))}' of prompt 2"):
+def test_prompts_that_act_at_other_times_or_places_are_refused(first, second, said: str):
+    with pytest.raises(ValueError, match=said):
         batch_conditionings([[entry(3, **first)], [entry(3, **second)]])
+
+
+def test_equal_options_of_any_kind_are_kept():
+    def options() -> dict:
+        return {"mask": torch.ones(1, 4, 4), "latents": [torch.zeros(2), torch.ones(1)], "x": {"a": (1, torch.ones(3))}}
+
+    [[_, kept]] = batch_conditionings([[entry(3, **options())], [entry(3, **options())]])
+    assert kept.keys() == options().keys()
+
+
+def test_what_describes_the_picture_is_taken_over_from_the_first_that_says_it():
+    size = {"width": 1024, "height": 768, "crop_w": 0, "crop_h": 8, "target_width": 512, "target_height": 256}
+    first, second, third = {**size, "guidance": 3.5}, {"width": 64, "aesthetic_score": 6.0}, {"prompt_type": "negative"}
+    [[_, options]] = batch_conditionings([[entry(3, **each)] for each in (first, second, third)])
+    assert options == {**second, **third, **first}
 
 
 def test_the_given_conditionings_are_not_changed():
@@ -116,7 +143,7 @@ def test_the_first_row_without_pooled_output():
 
 
 def test_errors_call_the_prompts_by_their_names():
-    with pytest.raises(ValueError, match="'area' of line 1 is not that of the reference"):
+    with pytest.raises(ValueError, match="line 1 has an area, the reference has none"):
         batch_conditionings([[entry(3)], [entry(3, area=1)]], ["the reference", "line 1"])
 
 
