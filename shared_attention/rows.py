@@ -76,7 +76,8 @@ def find_rows(
 
     images: the batch of the sampling run. window: the indices within it of the images in this call, where a batch is
     sampled in windows. context: the call's text, (rows, ...); it tells tiles that are stacked in one call.
-    The reference is the image of index 0. Raises UnknownRowsError where the rows are neither chunks of the batch, nor of the window, nor of tiles of these.
+    The reference is the image of index 0. Raises UnknownRowsError where the rows are neither chunks of the batch, nor
+    of the window, nor of tiles of these.
     """
     order = list(range(images) if window is None else window)
     if 0 not in order:

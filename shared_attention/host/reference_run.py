@@ -69,7 +69,7 @@ class ReferenceRun:
         row = self.latent_at(sigma) if is_own else self._latent(sigma, self._path_of(size))
         return with_row_0(samples, row)
 
-    def rows(self, count: int, options: Mapping[str, Any], context: Tensor | None) -> Rows | None:
+    def rows(self, count: int, options: Mapping[str, Any], context: Tensor | None = None) -> Rows | None:
         """The rows of a model call of `count` rows; None where the reference is not in it, or cannot be told.
 
         options: the call's. context: its text, (rows, tokens, channels).
