@@ -11,8 +11,8 @@ import torch
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from style_aligned.nodes.positions import StyleAlignedPositions
+from style_aligned.shared_attention.host.calls import KEY as SHARE_ATTENTION
 from style_aligned.shared_attention.host.positions import KEY
-from style_aligned.shared_attention.host.wrappers import SHARE_ATTENTION
 from style_aligned.shared_attention.positions import ReferencePositions
 from tiny_models import CPU, tiny_model, tiny_sd3
 
