@@ -11,20 +11,16 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from oracles import relative_error
+from registry import VARIANTS
 from sampling import sample
 from style_aligned.shared_attention.host import families
 from style_aligned.shared_attention.host.families.noting import current_layer, noting_layers
 from style_aligned.shared_attention.host.families.transformer import Layer, Transformer
-from style_aligned.shared_attention.layers import LayerSelection
+from style_aligned.shared_attention.layers import LayerKey, LayerSelection
 from style_aligned.shared_attention.rotary import frequency_scales
 from variant import Variant
 
 ROOT = Path(__file__).resolve().parents[3]
-VARIANTS: list[Variant] = [
-    variant
-    for path in sorted(Path(__file__).parent.glob("*_variants.py"))
-    for variant in importlib.import_module(path.stem).VARIANTS
-]
 FAMILIES = {
     "anima": "Anima",
     "auraflow": "AuraFlow",
@@ -53,14 +49,18 @@ FAMILIES = {
 
 @dataclass
 class Seen:
-    """One model call: its network, the shape of its input, and each noted attention's layer and tokens."""
+    """One model call: its network, the shape of its input, and each noted attention's layer and tokens.
+
+    keys: of each attention, noted or not, the key by the note and that of the variant's module it is in.
+    """
 
     unet: Any
     shape: torch.Size
     attentions: list[tuple[Layer, int]] = field(default_factory=list)
+    keys: list[tuple[LayerKey | None, LayerKey | None]] = field(default_factory=list)
 
 
-@pytest.fixture(params=VARIANTS, ids=lambda variant: variant.name)
+@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
 def variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Variant:
     if not request.param.supported:
         pytest.skip("this ComfyUI does not have the model")
@@ -71,7 +71,10 @@ def variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 def seen(variant: Variant, **options: Any) -> list[Seen]:
     """What a run of one step notes, in each of its model calls."""
-    model, calls = variant.model(), []
+    model, calls, inside = variant.model(), [], []
+    for key, module in variant.layers(model.model.diffusion_model):
+        module.register_forward_pre_hook(lambda *_, key=key: inside.append(key))
+        module.register_forward_hook(lambda *_: inside.__delitem__(-1))
 
     def call(executor: Any, x: torch.Tensor, t: Any, *args: Any, **kwargs: Any) -> Any:
         calls.append(Seen(executor.class_obj.diffusion_model, x.shape))
@@ -80,6 +83,7 @@ def seen(variant: Variant, **options: Any) -> list[Seen]:
 
     def attend(function: Any, q: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         layer = current_layer.get()
+        calls[-1].keys.append((layer and layer.key, inside[-1] if inside else None))
         if layer is not None:
             calls[-1].attentions.append((layer, q.shape[2 if kwargs.get("skip_reshape") else 1]))
         return function(q, *args, **kwargs)
@@ -102,10 +106,9 @@ def test_models_have_the_family_that_users_know(variant: Variant):
 
 def test_every_joint_attention_is_noted_and_no_other(variant: Variant):
     for call in seen(variant):
-        family = families.find(call.unet)
-        noted = [layer.key for layer, _ in call.attentions]
-        assert list(dict.fromkeys(noted)) == family.layers(call.unet)
-        assert {key for key, _ in variant.layers(call.unet)} == set(noted)
+        assert [noted for noted, _ in call.keys] == [expected for _, expected in call.keys]
+        noted = dict.fromkeys(layer.key for layer, _ in call.attentions)
+        assert list(noted) == families.find(call.unet).layers(call.unet)
 
 
 def test_layers_know_where_the_image_is_and_how_it_is_rotated(variant: Variant):
