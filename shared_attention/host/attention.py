@@ -104,6 +104,8 @@ class SharedAttention:
             return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
         rows = rows_of_call(run, len(x), options, c_crossattn)
         source = None if rows is None else RowsOfCall(rows)
+        if source is not None:
+            family.check_call(kwargs)
         if source is not None and self.reference_without_control:
             control = without_control(control, source.rows)
         call = Call(run, self._if_on(source, t, base_model), self.settings, family.selection(self.layers))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -47,6 +47,10 @@ class Family(Protocol):
 
     def selection(self, chosen: LayerSelection) -> LayerSelection:
         """The layers to share where the user chose these; where none is named, those that the authors share."""
+        ...
+
+    def check_call(self, conditioning: Mapping[str, Any]) -> None:
+        """Raises ValueError where a call's conditioning (by name, as the host hands it on) rules sharing out."""
         ...
 
     def attached(self, unet: Any, x: Tensor, options: Options, call: Call) -> AbstractContextManager[None]:

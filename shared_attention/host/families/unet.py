@@ -6,7 +6,7 @@ the heads side by side in the channels; another node's replacement is chained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -48,6 +48,9 @@ class UNetFamily:
     def selection(self, chosen: LayerSelection) -> LayerSelection:
         """The layers to share where the user chose these: all of them, as the authors do, where none is named."""
         return chosen.or_default(ALL)
+
+    def check_call(self, conditioning: Mapping[str, Any]) -> None:
+        """A UNet's calls share whatever they are conditioned with."""
 
     @contextmanager
     def attached(self, unet: Any, x: Tensor, options: Options, call: Call) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from oracles import relative_error
+from runs import run, shared_everywhere, variants
 from sampling import sample
 from style_aligned.shared_attention.host import families
 from style_aligned.shared_attention.host.families.noting import current_layer, noting_layers
@@ -20,11 +20,6 @@ from style_aligned.shared_attention.rotary import frequency_scales
 from variant import Variant
 
 ROOT = Path(__file__).resolve().parents[3]
-VARIANTS: list[Variant] = [
-    variant
-    for path in sorted(Path(__file__).parent.glob("*_variants.py"))
-    for variant in importlib.import_module(path.stem).VARIANTS
-]
 FAMILIES = {
     "anima": "Anima",
     "auraflow": "AuraFlow",
@@ -50,6 +45,8 @@ FAMILIES = {
 }
 """What users call the variants, by what the variants' names begin with."""
 
+every_variant = pytest.mark.parametrize("variant", variants(), indirect=True)
+
 
 @dataclass
 class Seen:
@@ -62,15 +59,6 @@ class Seen:
     shape: torch.Size
     attentions: list[tuple[Layer, int]] = field(default_factory=list)
     keys: list[tuple[LayerKey | None, LayerKey | None]] = field(default_factory=list)
-
-
-@pytest.fixture(params=VARIANTS, ids=lambda variant: variant.name)
-def variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Variant:
-    if not request.param.supported:
-        pytest.skip("this ComfyUI does not have the model")
-    for module, name, value in request.param.constants:
-        monkeypatch.setattr(importlib.import_module(module), name, value)
-    return request.param
 
 
 def seen(variant: Variant, **options: Any) -> list[Seen]:
@@ -101,6 +89,7 @@ def seen(variant: Variant, **options: Any) -> list[Seen]:
     return calls
 
 
+@every_variant
 def test_models_have_the_family_that_users_know(variant: Variant):
     unet = variant.model().model.diffusion_model
     (name,) = (name for start, name in FAMILIES.items() if variant.name.startswith(start))
@@ -108,6 +97,7 @@ def test_models_have_the_family_that_users_know(variant: Variant):
     assert families.find(torch.compile(unet)).name == name
 
 
+@every_variant
 def test_every_joint_attention_is_noted_and_no_other(variant: Variant):
     for call in seen(variant):
         assert [noted for noted, _ in call.keys] == [expected for _, expected in call.keys]
@@ -115,6 +105,7 @@ def test_every_joint_attention_is_noted_and_no_other(variant: Variant):
         assert list(noted) == families.find(call.unet).layers(call.unet)
 
 
+@every_variant
 def test_layers_know_where_the_image_is_and_how_it_is_rotated(variant: Variant):
     for call in seen(variant):
         rope = variant.rope(call.unet)
@@ -132,6 +123,7 @@ def test_layers_know_where_the_image_is_and_how_it_is_rotated(variant: Variant):
             assert relative_error(layer.rotary.of_tokens(image).inverse()(rotated), x[:, :, image]) < 1e-6
 
 
+@every_variant
 def test_turning_moves_along_x(variant: Variant):
     unet = variant.model().model.diffusion_model
     family, rope = families.find(unet), variant.rope(unet)
@@ -145,6 +137,7 @@ def test_turning_moves_along_x(variant: Variant):
         assert relative_error(turn(x), rope.rotate(x[0].double(), moved)[None]) < 1e-6
 
 
+@every_variant
 def test_pairs_belong_to_their_axes(variant: Variant):
     unet = variant.model().model.diffusion_model
     axes, rope = families.find(unet).pair_axes(unet), variant.rope(unet)
@@ -157,6 +150,7 @@ def test_pairs_belong_to_their_axes(variant: Variant):
 
 
 @pytest.mark.parametrize("options", [{}, {"rope_options": {"scale_x": 0.25}}], ids=["own", "scaled"])
+@every_variant
 def test_neighbours_along_x_are_a_step_apart(variant: Variant, options: dict[str, Any]):
     """Also under the host's node that scales positions, which only some models read."""
     for call in seen(variant, **options):
@@ -202,11 +196,16 @@ def test_what_is_not_served_is_refused_by_the_name_that_users_know(unet: tuple[s
         families.find(network(module, name, **attributes))
 
 
-def test_hidream_e1_is_refused_and_i1_is_not():
-    family = families.find(network("comfy.ldm.hidream.model", "HiDreamImageTransformer2DModel"))
-    family.check_call({"image_cond": None, "c_crossattn": torch.zeros(1)})
+@pytest.mark.parametrize("variant", variants("hidream_i1"), indirect=True)
+def test_a_picture_to_edit_in_hidreams_rows_is_refused(variant: Variant):
+    positive = variant.conditioning(2, 1)
+    for _, options in positive:
+        options["concat_latent_image"] = variant.noise(1)
     with pytest.raises(ValueError, match="HiDream E1 cannot share attention"):
-        family.check_call({"image_cond": torch.zeros(1)})
+        run(shared_everywhere(variant.model()), variant, images=2, positive=positive)
+    alone = variant.conditioning(1, 1)
+    alone[0][1]["concat_latent_image"] = variant.noise(1)
+    assert run(shared_everywhere(variant.model()), variant, images=1, positive=alone).isfinite().all()
 
 
 @pytest.mark.parametrize("family", families.TRANSFORMERS, ids=lambda family: family.name)
