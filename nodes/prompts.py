@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..shared_attention.conditioning import Conditioning, batch_conditionings, first_row
 from ..shared_attention.prompts import parse_prompts
+from ..shared_attention.token_counts import tokens_repeat
 
 _UNCONNECTED: Any = object()
 """Unlike None, which comes over a connection from a style that was saved without its conditioning."""
@@ -96,8 +97,9 @@ class StyleAlignedPrompts(io.ComfyNode):
         if reference is not _UNCONNECTED:
             conditionings.insert(0, _reference_row(reference))
             names.insert(0, "the reference")
-        rows, batched = len(conditionings), batch_conditionings(conditionings, names)
-        if len(batched) > len(conditionings[0]):
+        repeat = tokens_repeat([embeddings.shape for each in conditionings for embeddings, _ in each])
+        rows, batched = len(conditionings), batch_conditionings(conditionings, names, repeat)
+        if repeat and len(batched) > len(conditionings[0]):
             _say_how_often_the_model_is_called(conditionings, len(batched) // len(conditionings[0]))
         return io.NodeOutput(batched, rows, rows - 1)
 

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .conditioning_options import Options, common_options
+from .conditioning_options import Options, common_options, different_tensors
+from .lines import LINE, first_line, line_entries
 from .token_counts import Encoding, common_encodings
 
 Entry = list[Any]
@@ -70,10 +71,18 @@ class Apart:
 
 def first_row(conditioning: Conditioning) -> Conditioning:
     """The conditioning of the first of several prompts as it was alone; what each entry's rows share stays."""
-    return [_first_row_of(*entry) for entry in conditioning if MADE not in entry[1] or 0 in entry[1][MADE].covered]
+    return [_first_row_of(*entry) for entry in conditioning if _has_row_0(entry[1])]
+
+
+def _has_row_0(options: Options) -> bool:
+    if LINE in options:
+        return bool(options[LINE].row == 0)
+    return MADE not in options or 0 in options[MADE].covered
 
 
 def _first_row_of(embeddings: Tensor, options: Options) -> Entry:
+    if LINE in options:
+        return [embeddings, first_line(options)]
     rows, made, row = len(embeddings), options.get(MADE), embeddings[:1]
     if made is None:
         return [row, {name: _first_of(option, rows) for name, option in options.items()}]
@@ -89,11 +98,14 @@ def _first_of(option: Any, rows: int) -> Any:
     return option[:1] if isinstance(option, Tensor) and option.ndim > 0 and len(option) == rows else option
 
 
-def batch_conditionings(conditionings: Sequence[Conditioning], names: Sequence[str] | None = None) -> Conditioning:
+def batch_conditionings(
+    conditionings: Sequence[Conditioning], names: Sequence[str] | None = None, tokens_repeat: bool = True
+) -> Conditioning:
     """Combine the conditionings of several prompts into one whose rows are theirs, in order.
 
-    `names` are what errors call the prompts; "prompt 1" and so on where there are none.
-    Raises ValueError where the conditionings' entries do not correspond one to one.
+    names: what errors call the prompts; "prompt 1" and so on where there are none. tokens_repeat: whether the model
+    attends to text by cross-attention alone, so that repeated tokens change nothing; elsewhere prompts of unlike length
+    stay entries of their own (see lines). Raises ValueError where the conditionings' entries do not correspond.
     """
     names = names or [f"prompt {number}" for number in range(1, len(conditionings) + 1)]
     counts = [len(conditioning) for conditioning in conditionings]
@@ -102,17 +114,27 @@ def batch_conditionings(conditionings: Sequence[Conditioning], names: Sequence[s
             f"The prompts cannot be combined: they have {_listed(counts)} scheduled entries. "
             "Give every line the same schedule, or schedule none of them."
         )
-    return [entry for entries in zip(*conditionings, strict=True) for entry in _batch_entries(entries, names)]
+    return [
+        entry
+        for entries in zip(*conditionings, strict=True)
+        for entry in (_batch_entries if _fit_together(entries, tokens_repeat) else _line_entries)(entries, names)
+    ]
+
+
+def _fit_together(entries: Sequence[Entry], tokens_repeat: bool) -> bool:
+    """Whether the prompts can be rows of one tensor."""
+    lengths = {embeddings.shape[1] for embeddings, _ in entries}
+    return (tokens_repeat or len(lengths) == 1) and not different_tensors([options for _, options in entries])
+
+
+def _line_entries(entries: Sequence[Entry], names: Sequence[str]) -> list[Entry]:
+    _require_one_encoder(entries, names)
+    return line_entries(entries, names)
 
 
 def _batch_entries(entries: Sequence[Entry], names: Sequence[str]) -> list[Entry]:
+    _require_one_encoder(entries, names)
     rows = [embeddings for embeddings, _ in entries]
-    for name, row in zip(names[1:], rows[1:], strict=True):
-        if row.shape[2] != rows[0].shape[2]:
-            raise ValueError(
-                f"The prompts cannot be combined: {names[0]} was encoded by another text encoder than {name} "
-                f"({rows[0].shape[2]} and {row.shape[2]} channels). Encode both with the same model's CLIP."
-            )
     options = common_options([options for _, options in entries], names)
     lengths = [row.shape[1] for row in rows]
     return [
@@ -122,6 +144,16 @@ def _batch_entries(entries: Sequence[Entry], names: Sequence[str]) -> list[Entry
         ]
         for encoding in common_encodings(lengths)
     ]
+
+
+def _require_one_encoder(entries: Sequence[Entry], names: Sequence[str]) -> None:
+    first = entries[0][0]
+    for name, (embeddings, _) in zip(names[1:], entries[1:], strict=True):
+        if embeddings.shape[2] != first.shape[2]:
+            raise ValueError(
+                f"The prompts cannot be combined: {names[0]} was encoded by another text encoder than {name} "
+                f"({first.shape[2]} and {embeddings.shape[2]} channels). Encode both with the same model's CLIP."
+            )
 
 
 def _repeated(row: Tensor, tokens: int) -> Tensor:

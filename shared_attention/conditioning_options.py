@@ -11,6 +11,8 @@ from torch import Tensor
 Options = dict[str, Any]
 
 POOLED = "pooled_output"
+ROWS = {POOLED, "conditioning_llama3", "conditioning_byt5small"}
+"""Options with a row for each image, beside the embeddings: further encodings of the prompt."""
 
 _WHEN_AND_WHERE = {
     "area": "an area",
@@ -48,15 +50,27 @@ def common_options(options: Sequence[Mapping[str, Any]], names: Sequence[str]) -
     """
     common = dict(options[0])
     for name, other in zip(names[1:], options[1:], strict=True):
-        for option in sorted((common.keys() | other.keys()) - {POOLED}):
+        for option in sorted((common.keys() | other.keys()) - ROWS):
             if option in common and option in other and same(common[option], other[option]):
                 continue
             if not _describes_the_picture(option, common.get(option), other.get(option)):
                 raise ValueError(_difference(option, option in common, option in other, names[0], name))
             common.setdefault(option, other.get(option))
-    if POOLED in common:
-        common[POOLED] = _cat_pooled([each.get(POOLED) for each in options])
+    for name in ROWS & common.keys():
+        common[name] = _cat_rows([each.get(name) for each in options])
     return common
+
+
+def different_tensors(options: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The options that are tensors, are not the same for all prompts, and cannot be rows of one tensor either."""
+    names = {name for each in options for name, value in each.items() if isinstance(value, Tensor)}
+    return {name for name in names - _WHEN_AND_WHERE.keys() if not _fits(name, [each.get(name) for each in options])}
+
+
+def _fits(name: str, values: Sequence[Any]) -> bool:
+    if name in ROWS:
+        return len({value.shape for value in values if value is not None}) == 1
+    return all(same(values[0], other) for other in values[1:])
 
 
 def _describes_the_picture(option: str, *values: object) -> bool:
@@ -77,10 +91,10 @@ def _difference(option: str, in_first: bool, in_other: bool, first: str, other: 
     return f"The prompts cannot be combined: {difference}. {advice}"
 
 
-def _cat_pooled(pooled: Sequence[Tensor | None]) -> Tensor | None:
+def _cat_rows(values: Sequence[Tensor | None]) -> Tensor | None:
     """SD 1.x has no pooled output: None for every prompt."""
-    rows = [row for row in pooled if row is not None]
-    return torch.cat(rows) if len(rows) == len(pooled) else None
+    rows = [row for row in values if row is not None]
+    return torch.cat(rows) if len(rows) == len(values) else None
 
 
 def same(first: object, other: object) -> bool:

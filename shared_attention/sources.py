@@ -23,6 +23,10 @@ class Source(Protocol):
 
     rows: Rows
 
+    def knows(self, slot: Hashable) -> bool:
+        """Whether there are features of the references for the layer `slot`."""
+        ...
+
     def of(self, slot: Hashable, compute: Callable[[], T]) -> T:
         """What the layer `slot` has of the references, chunk by chunk; `compute` takes it from rows of this call."""
         ...
@@ -34,35 +38,49 @@ class RowsOfCall:
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
 
+    def knows(self, slot: Hashable) -> bool:
+        return True
+
     def of(self, slot: Hashable, compute: Callable[[], T]) -> T:
         return compute()
-
-
-class Bank:
-    """What references had in every layer of a model call, by the conditioning that their chunk was computed with."""
-
-    def __init__(self) -> None:
-        self._slots: dict[Hashable, _Kept] = {}
-
-    def keep(self, slot: Hashable, conditionings: Sequence[Hashable], features: tuple[object, ...]) -> None:
-        self._slots[slot] = _Kept(tuple(conditionings), features)
-
-    def read(self, slot: Hashable, conditionings: Sequence[Hashable]) -> tuple[object, ...]:
-        """Raises KeyError where no reference had the layer, or the conditioning."""
-        kept = self._slots[slot]
-        if kept.conditionings == tuple(conditionings):
-            return kept.features
-        return _chunks(kept.features, [kept.conditionings.index(each) for each in conditionings])
-
-    @property
-    def bytes(self) -> int:
-        """How much memory the bank holds."""
-        return sum(_bytes(kept.features) for kept in self._slots.values())
 
 
 class _Kept(NamedTuple):
     conditionings: tuple[Hashable, ...]
     features: tuple[object, ...]
+
+
+class Bank:
+    """What references had in every layer, by the conditioning that their chunk was computed with."""
+
+    def __init__(self) -> None:
+        self._slots: dict[Hashable, list[_Kept]] = {}
+
+    def keep(self, slot: Hashable, conditionings: Sequence[Hashable], features: tuple[object, ...]) -> None:
+        """features: a named tuple of tensors (chunks, ...), a chunk for each of `conditionings`."""
+        self._slots.setdefault(slot, []).append(_Kept(tuple(conditionings), features))
+
+    def has(self, slot: Hashable, conditionings: Sequence[Hashable]) -> bool:
+        known = {each for kept in self._slots.get(slot, ()) for each in kept.conditionings}
+        return known.issuperset(conditionings)
+
+    def read(self, slot: Hashable, conditionings: Sequence[Hashable]) -> tuple[object, ...]:
+        """The features with a chunk for each of `conditionings`. Raises KeyError where the bank has none of one."""
+        kept = self._slots[slot]
+        for each in kept:
+            if each.conditionings == tuple(conditionings):
+                return each.features
+        chunks = {
+            conditioning: _chunk(each.features, number)
+            for each in kept
+            for number, conditioning in enumerate(each.conditionings)
+        }
+        return _joined([chunks[conditioning] for conditioning in conditionings])
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory the bank holds."""
+        return sum(_nbytes(each.features) for kept in self._slots.values() for each in kept)
 
 
 class Recording:
@@ -71,6 +89,9 @@ class Recording:
     def __init__(self, bank: Bank, conditionings: Sequence[Hashable]) -> None:
         self.rows = Rows(len(conditionings), 1)
         self._bank, self._conditionings = bank, conditionings
+
+    def knows(self, slot: Hashable) -> bool:
+        return True
 
     def of(self, slot: Hashable, compute: Callable[[], T]) -> T:
         features = compute()
@@ -85,22 +106,42 @@ class Reading:
         self.rows = Rows(len(conditionings), images, None)
         self._bank, self._conditionings = bank, conditionings
 
+    def knows(self, slot: Hashable) -> bool:
+        return self._bank.has(slot, self._conditionings)
+
     def of(self, slot: Hashable, compute: Callable[[], T]) -> T:
         return self._bank.read(slot, self._conditionings)  # type: ignore[return-value]
 
 
-def _chunks(features: tuple[object, ...], picked: list[int]) -> tuple[object, ...]:
+def _chunk(features: tuple[object, ...], number: int) -> tuple[object, ...]:
+    """One chunk of features, as views."""
+
+    def pick(each: object) -> object:
+        if isinstance(each, Tensor):
+            return each.narrow(0, number, 1)
+        return _chunk(each, number) if isinstance(each, tuple) else each
+
     kind: Callable[..., tuple[object, ...]] = type(features)
-    return kind(*(_chunks_of(each, picked) for each in features))
+    return kind(*map(pick, features))
 
 
-def _chunks_of(each: object, picked: list[int]) -> object:
-    if isinstance(each, Tensor):
-        return each.narrow(0, picked[0], 1) if len(picked) == 1 else torch.cat([each[i : i + 1] for i in picked])
-    return _chunks(each, picked) if isinstance(each, tuple) else each
+def _joined(chunks: Sequence[tuple[object, ...]]) -> tuple[object, ...]:
+    """Features of several chunks as one."""
+    if len(chunks) == 1:
+        return chunks[0]
+
+    def join(*each: object) -> object:
+        first = each[0]
+        if isinstance(first, Tensor):
+            return torch.cat([tensor for tensor in each if isinstance(tensor, Tensor)])
+        return _joined([part for part in each if isinstance(part, tuple)]) if isinstance(first, tuple) else first
+
+    kind: Callable[..., tuple[object, ...]] = type(chunks[0])
+    return kind(*map(join, *chunks))
 
 
-def _bytes(features: tuple[object, ...]) -> int:
+def _nbytes(features: tuple[object, ...]) -> int:
     return sum(
-        each.nbytes if isinstance(each, Tensor) else _bytes(each) if isinstance(each, tuple) else 0 for each in features
+        each.nbytes if isinstance(each, Tensor) else _nbytes(each) if isinstance(each, tuple) else 0
+        for each in features
     )

@@ -14,6 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+CHUNK = 77
+"""Tokens of the pieces into which the text encoders of Stable Diffusion's UNets cut a prompt."""
+JOINT_CHANNELS = 4096
+"""Channels of SD 3's text, whose encoders cut prompts likewise and whose transformer attends to text jointly."""
+
 CALL = 16 * 77
 """A model call costs about as much as this many tokens more in another call. By its multiplications one costs as much
 as 26 times 77 tokens (SDXL at 512 pixels), 80 times (SDXL at 1024) or 120 times (SD 1.5 at 512); small models, less."""
@@ -25,6 +30,11 @@ class Encoding:
 
     tokens: int
     rows: tuple[int, ...]
+
+
+def tokens_repeat(shapes: Sequence[Sequence[int]]) -> bool:
+    """Whether embeddings of `shapes` (rows, tokens, channels) are a UNet's, to be read by cross-attention alone."""
+    return all(tokens % CHUNK == 0 and channels != JOINT_CHANNELS for _, tokens, channels in shapes)
 
 
 def common_encodings(lengths: Sequence[int]) -> list[Encoding]:

@@ -15,7 +15,7 @@ from ..layers import LayerSelection
 from ..schedule import SamplingRange
 from ..sharing import SharingSettings
 from ..sources import RowsOfCall, Source
-from . import families
+from . import families, line_by_line
 from .calls import KEY, Call, Options, Run, current_call, known_run, rows_of_call
 from .compiling import own_graphs
 from .reference_control import without_control
@@ -30,8 +30,9 @@ def share_attention(model: Any, sharing: SharedAttention) -> Any:
     unet = model.get_model_object("diffusion_model")
     family = families.find(unet)
     sharing.layers.require_in(family.selectable(unet, sharing.settings))
-    wrappers: dict[str, Callable[..., Tensor]] = {
+    wrappers: dict[str, Callable[..., Any]] = {
         WrappersMP.OUTER_SAMPLE: sharing.around_run,
+        WrappersMP.CALC_COND_BATCH: line_by_line.evaluate,
         WrappersMP.APPLY_MODEL: sharing.around_model_call,
     }
     return attach(model, KEY, wrappers, "shared attention")
@@ -102,8 +103,7 @@ class SharedAttention:
         family = families.of_unet(unet)  # a guider's second model has this one's wrappers, whatever it is
         if run is None or family is None:  # outside of a sampling run nobody knows the batch
             return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
-        rows = rows_of_call(run, len(x), options, c_crossattn)
-        source = None if rows is None else RowsOfCall(rows)
+        source = _source(run, len(x), options, c_crossattn)
         if source is not None:
             family.check_call(kwargs)
         if source is not None and self.reference_without_control:
@@ -125,3 +125,12 @@ class SharedAttention:
         if self.sampling_range.is_whole:
             return source
         return source if self.sampling_range.contains(float(t[0]), base_model.model_sampling.percent_to_sigma) else None
+
+
+def _source(run: Run, count: int, options: Options, context: Tensor | None) -> Source | None:
+    """Where a call of `count` rows gets the reference's features from; None where there is nothing to share."""
+    row: line_by_line.Row | None = options.get(line_by_line.KEY)
+    if row is not None:
+        return row.source(options) if run.images > 1 else None
+    rows = rows_of_call(run, count, options, context)
+    return None if rows is None else RowsOfCall(rows)

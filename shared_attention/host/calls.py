@@ -22,6 +22,9 @@ from ..sources import Source
 
 KEY = "style_aligned.share_attention"
 
+IMAGES = "style_aligned.images"
+"""The option of calls of the pack's own for some images of the batch: their indices."""
+
 Options = dict[str, Any]
 Replacement = Callable[..., Tensor]
 """Another node's attention, in the place where a family puts its own."""
@@ -103,6 +106,8 @@ def rows_of_call(run: Run, count: int, options: Options, context: Tensor | None)
 
 def window_of(options: Mapping[str, Any]) -> list[int] | None:
     """The images of this call within the whole batch, where the batch is sampled in windows."""
+    if IMAGES in options:
+        return list(options[IMAGES])
     window = options.get("context_window")
     if window is not None and window.dim == 0:
         anchor = getattr(window, "causal_anchor_index", None)

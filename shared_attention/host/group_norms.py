@@ -67,7 +67,7 @@ def _norms_in(module: nn.Module) -> Iterator[nn.GroupNorm]:
 @uncompiled
 def _shared_forward(forward: Callable[[Tensor], Tensor], mode: _SharedStatistics, x: Tensor) -> Tensor:
     """One function for all norms: keeping one out of compiled graphs is not for free, and a model has dozens."""
-    if x.shape[0] != mode.source.rows.count or x.ndim != 4:
+    if x.shape[0] != mode.source.rows.count or x.ndim != 4 or not mode.source.knows(mode.slot):
         return forward(x)
     with mode:
         return forward(x)

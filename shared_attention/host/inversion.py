@@ -20,11 +20,9 @@ from ..inversion import inversion_steps
 from ..trajectory import LatentSpace, Trajectory
 from .reference_latent import kind_of, latent_space, one_image
 from .reference_run import KEY as REFERENCE_ROW
-from .wrappers import SamplingCallback, detach
+from .wrappers import STEP_CACHES, SamplingCallback, detach
 
 Conditioning = list[list[Any]]
-STEP_CACHES = ("easycache", "lazycache")
-"""The keys of the host's EasyCache and LazyCache, which fail where noise levels do not fall."""
 
 
 def invert(
@@ -39,7 +37,8 @@ def invert(
 ) -> Trajectory:
     """The trajectory of the image in the host's LATENT. Without `negative` the guidance is away from zeros.
 
-    What holds a reference in row 0 is left out, since row 0 is the image itself, and so are caches that skip steps.
+    What holds a reference in row 0 is left out, since row 0 is the image itself, and so are caches that skip steps,
+    which fail where noise levels do not fall.
     Raises ValueError before sampling starts where the image or the model cannot be inverted.
     """
     _require_invertible(model)

@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+STEP_CACHES = ("easycache", "lazycache")
+"""The keys of the host's EasyCache and LazyCache, which answer for the model where a step differs little."""
+
 SamplingCallback = Callable[[int, Tensor, Tensor, int], None]
 """The host calls it after every step: (step, denoised, latent, steps)."""
 

@@ -207,8 +207,10 @@ def _joint(call: Call | None, layer: Layer | None, q: Tensor, k: Tensor, skip_re
             "tokens of its images (another node rearranges them); sharing stands aside in such layers."
         )
         return None
-    call.run.shared_layers += 1
     ordinal = call.notes[layer.key] = call.notes.get(layer.key, -1) + 1  # some blocks attend twice
+    if not call.source.knows((layer.key, ordinal)):
+        return None
+    call.run.shared_layers += 1
     rotary = None if layer.rotary is None else layer.rotary.of_tokens(image)
     return _Joint(call, call.source, (layer.key, ordinal), image, rotary)
 

@@ -118,7 +118,7 @@ def shared_self_attention(query: Tensor, key: Tensor, value: Tensor, options: Op
     slot: BlockKey = (section, number, options["block_index"])
     previous = call.previous.get(slot)
     source = call.source if (section, number) in call.layers else None
-    if source is None or not _fits(call.run, source.rows, query, key):
+    if source is None or not source.knows(slot) or not _fits(call.run, source.rows, query, key):
         return previous(query, key, value, options) if previous else plain_attention(options, query, key, value)
     call.run.shared_layers += 1
     layer = SharedLayer(Projections(query, key, value), slot, source, call.settings, layer_attention(options, call.run))
