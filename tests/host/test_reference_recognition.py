@@ -6,7 +6,7 @@ import comfy_extras.nodes_custom_sampler as custom_sampler
 import comfy_extras.nodes_rebatch as rebatch
 import pytest
 import torch
-from given_reference import ksampler, picture, with_reference
+from given_reference import ksampler, picture, prediction, with_reference
 from sampling import shared
 from tiny_models import smooth_model
 from torch import Tensor
@@ -102,6 +102,17 @@ def test_another_latent_is_refused(model, samples: Tensor, options: dict):
     patched, _ = with_reference(shared(model))
     with pytest.raises(ValueError, match=NOT_THE_REFERENCE):
         ksampler(patched, {"samples": samples}, **options)
+
+
+@pytest.mark.parametrize("kind", ["v_prediction", "edm", "flow"])
+@pytest.mark.parametrize("options", [{}, {"denoise": 0.5}, {"disable_noise": True}], ids=str)
+def test_every_prediction_type_knows_its_own(kind: str, options: dict):
+    """A flow's first level is pure noise, which has no latent without noise."""
+    patched, latent = with_reference(prediction(kind))
+    assert torch.equal(ksampler(patched, latent, **options)[:1], picture())
+    for samples in (torch.zeros(3, 4, 8, 8), picture(12).repeat(3, 1, 1, 1), latent["samples"].flip(0)):
+        with pytest.raises(ValueError, match=NOT_THE_REFERENCE):
+            ksampler(patched, {**latent, "samples": samples}, **options)
 
 
 def test_a_repeated_batch_is_the_sets_own_at_its_start(model):
