@@ -31,9 +31,14 @@ once into .host/ (about 6 GB).
 
 
 def demo_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint", metavar="NAME", help="a checkpoint of your ComfyUI (default: the small icon model)"
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument(
+        "--model",
+        choices=("unet", "flux"),
+        default="unet",
+        help="which of the small icon models (default: %(default)s)",
     )
+    model.add_argument("--checkpoint", metavar="NAME", help="a checkpoint of your ComfyUI instead")
     parser.add_argument("--workflow", metavar="NAME", help="a graph of workflows/ (default: the one for SD 1.5 sets)")
     parser.add_argument("--prompts", metavar="FILE", type=Path, help="one prompt a line; the first is the reference")
     parser.add_argument("--style", metavar="TEXT", help="added to every prompt, or a template with {prompt}")
@@ -73,7 +78,7 @@ COMMANDS = {
     ),
     "serve": Command("devtools.serve", "start ComfyUI in the browser with the pack in it", serve_options),
     "bench": Command("devtools.bench", "measure time and memory of a UNet step; all else goes to the program"),
-    "train": Command("toy.train", "train the small icon model, or go on training it; all else goes to the program"),
+    "train": Command("toy.train", "train a small icon model, or go on training it; all else goes to the program"),
     "evaluate": Command(
         "devtools.evaluate",
         "measure how well sets take on one style, with every option; all else goes to the program",

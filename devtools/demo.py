@@ -16,7 +16,8 @@ from pathlib import Path
 from PIL import Image
 
 from devtools.commands import ROOT, demo_options
-from devtools.server import TOY_CHECKPOINT, PromptFailed, PromptRejected, Server, ServerError, stop_on_signals
+from devtools.icon_model import ICON_MODELS
+from devtools.server import PromptFailed, PromptRejected, Server, ServerError, stop_on_signals
 from devtools.sheet import Row, comparison
 from devtools.workflow import Graph, ObjectInfo, WorkflowError, bypass, matching, set_widget, to_prompt, widget_values
 
@@ -103,10 +104,13 @@ def read_prompts(path: Path) -> list[str]:
 
 def prepare(graph: Graph, info: ObjectInfo, chosen: argparse.Namespace, prompts: list[str] | None) -> Request:
     """The graph with the user's choices in it; for the small model also its size, settings and vocabulary."""
-    toy = chosen.checkpoint in (None, TOY_CHECKPOINT.name)
-    settings: dict[str, float] = {"seed": chosen.seed, **(TOY_SETTINGS if toy else {})}
+    kinds = {kind.checkpoint.name: kind for kind in ICON_MODELS.values()}
+    toy = kinds.get(chosen.checkpoint or ICON_MODELS[chosen.model].checkpoint.name)
+    settings: dict[str, object] = {"seed": chosen.seed}
+    if toy:
+        settings |= {**TOY_SETTINGS, "sampler_name": toy.sampler, "scheduler": toy.scheduler}
     settings |= {name: value for name in ("steps", "cfg") if (value := getattr(chosen, name)) is not None}
-    checkpoint = TOY_CHECKPOINT.name if toy else known_checkpoint(chosen.checkpoint, info)
+    checkpoint = toy.checkpoint.name if toy else known_checkpoint(chosen.checkpoint, info)
     prompts = prompts or (TOY_PROMPTS if toy else None)
     style = chosen.style if chosen.style is not None else ("" if toy else None)
     changes: list[tuple[str, str, object]] = [("CheckpointLoaderSimple", "ckpt_name", checkpoint)]

@@ -23,7 +23,8 @@ from devtools.evaluation.drawing import SAMPLES, SAMPLES_AT_ONCE, Shelf, Studio,
 from devtools.evaluation.readings import Reading
 from devtools.evaluation.sets import plan
 from devtools.evaluation.summary import Goals, Values, consistency, metrics
-from devtools.evaluation.variants import VARIANTS, Variant
+from devtools.evaluation.variants import OF_MODEL, SHOWN, VARIANTS, Variant
+from devtools.icon_model import ICON_MODELS
 from toy.precision import half_precision
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,35 +32,49 @@ BASELINES = ("plain", "picture-plain")
 TIMED_SETS = 5
 
 
-def main(arguments: Sequence[str]) -> int:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py evaluate", description=__doc__)
+    parser.add_argument("--model", choices=OF_MODEL, default="unet", help="the icon model (default: %(default)s)")
     parser.add_argument("--sets", type=int, default=200, help="of five pictures, a variant (default: %(default)s)")
-    parser.add_argument("--variants", nargs="+", metavar="KEY", default=list(VARIANTS), choices=VARIANTS,
-                        help=f"beside the model alone (default: all of {', '.join(VARIANTS)})")  # fmt: skip
+    keys = "; ".join(f"of {model}: {', '.join(keys)}" for model, keys in OF_MODEL.items())
+    parser.add_argument("--variants", nargs="*", metavar="KEY", choices=VARIANTS,
+                        help="beside the model alone; with none named, only the model's samples are judged "
+                        f"(default: {keys})")  # fmt: skip
     parser.add_argument("--samples", type=int, default=1000,
                         help="of the model alone, to judge it by, at each of three CFG scales; 0 for none")  # fmt: skip
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw (default: one a core)")
-    parser.add_argument("--sheet", metavar="KEY", default="strong", choices=VARIANTS,
-                        help="whose sets are shown (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--sheet", metavar="KEY", choices=VARIANTS,
+                        help=f"whose sets are shown (default: {', '.join(SHOWN.values())})")  # fmt: skip
     parser.add_argument("--out", metavar="DIR", type=Path, default=ROOT / "output" / "evaluation",
                         help="default: output/evaluation")  # fmt: skip
     chosen = parser.parse_args(arguments)
     if chosen.sets < 2:
         parser.error("a confidence interval needs at least two sets")
-    wanted = with_baselines([*chosen.variants, chosen.sheet])
-    shelf = Shelf(chosen.out)
+    if chosen.variants is None:
+        chosen.variants = OF_MODEL[chosen.model]
+    chosen.sheet = chosen.sheet or SHOWN[chosen.model]
+    return chosen
+
+
+def main(arguments: Sequence[str]) -> int:
+    chosen = parse(arguments)
+    wanted = with_baselines([*chosen.variants, chosen.sheet]) if chosen.variants else []
+    shelf = Shelf(chosen.out, chosen.model)
     parts = range(-(-chosen.samples // SAMPLES_AT_ONCE))
     tasks = [(key, part) for key in SAMPLES for part in parts]
     tasks += [(variant.key, number) for number in range(chosen.sets) for variant in wanted]
     draw(shelf, tasks, chosen.workers)
-    results = results_of(wanted, shelf, chosen.sets, costs(wanted))
     quality = {cfg: model_quality.assess(samples(shelf, key, parts)) for key, cfg in SAMPLES.items() if parts}
+    results = results_of(wanted, shelf, chosen.sets, costs(wanted, chosen.model))
+    kind = ICON_MODELS[chosen.model]
     settings = {
-        "sets": chosen.sets, "steps": drawing.STEPS, "cfg": drawing.CFG, "sampler": " ".join(drawing.SAMPLER),
+        "model": chosen.model, "sets": chosen.sets, "steps": drawing.STEPS[chosen.model], "cfg": drawing.CFG,
+        "sampler": f"{kind.sampler} {kind.scheduler}",
     }  # fmt: skip
     write(chosen.out, results, quality, settings)
-    sheet(shelf, next(result for result in results if result.variant.key == chosen.sheet), chosen.out)
-    print(f"\nwrote {chosen.out / 'evaluation.md'}, evaluation.json, scatter.png and sets.png beside it")
+    if results:
+        sheet(shelf, next(result for result in results if result.variant.key == chosen.sheet), chosen.out)
+    print(f"\nwrote evaluation.md, evaluation.json and pictures to {chosen.out}")
     return 0
 
 
@@ -76,10 +91,12 @@ def draw(shelf: Shelf, tasks: Sequence[Task], workers: int) -> None:
         pass
 
 
-def costs(wanted: Sequence[Variant]) -> dict[str, float]:
+def costs(wanted: Sequence[Variant], model: str) -> dict[str, float]:
     """Seconds a set, the variants in turn so that a slow moment of the machine hits all of them."""
+    if not wanted:
+        return {}
     torch.set_num_threads(1)
-    studio = Studio()
+    studio = Studio(model)
     seconds: dict[str, list[float]] = {variant.key: [] for variant in wanted}
     with torch.inference_mode(), half_precision():
         studio.draw(wanted[0], plan(0))  # loads the model
@@ -127,7 +144,7 @@ def write(
     quality: Mapping[float, model_quality.Quality],
     settings: Mapping[str, object],
 ) -> None:
-    tables = [report.table(results), report.goals_table(results)]
+    tables = [report.table(results), report.goals_table(results)] if results else []
     if quality:
         tables.insert(0, report.quality_table(quality, model_quality.training_frequencies()))
     text = "\n\n".join(tables) + "\n"
@@ -136,7 +153,8 @@ def write(
     (out / "evaluation.md").write_text(text, encoding="utf-8")
     found = report.as_json(results, quality, settings)
     (out / "evaluation.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    report.scatter(results, out / "scatter.png")
+    if results:
+        report.scatter(results, out / "scatter.png")
 
 
 def sheet(shelf: Shelf, result: report.Result, out: Path) -> None:

@@ -1,17 +1,31 @@
-"""The small icon model as the host's loader returns it, and sharing put on it by the pack's own node."""
+"""The small icon models as the host's loader returns them, and sharing put on them by the pack's own node."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from devtools.server import TOY_CHECKPOINT
+from devtools.server import FLUX_CHECKPOINT, TOY_CHECKPOINT
 
 SHARING_DEFAULTS = {
     "scale": 1.0, "shift": 0.0, "share_group_norm": False, "adain_queries": True, "adain_keys": True,
     "adain_values": False, "start_percent": 0.0, "end_percent": 1.0, "blocks": "",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class IconModel:
+    checkpoint: Path
+    sampler: str
+    scheduler: str
+
+
+ICON_MODELS = {
+    "unet": IconModel(TOY_CHECKPOINT, "dpmpp_2m", "karras"),
+    "flux": IconModel(FLUX_CHECKPOINT, "euler", "simple"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,8 +39,8 @@ class Loaded:
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
 
 
-def load_icon_model() -> Loaded:
-    """In a host that is already started, whose progress bars it silences."""
+def load_icon_model(checkpoint: Path = TOY_CHECKPOINT) -> Loaded:
+    """The UNet, or another of the icon models. In a host that is already started, whose progress bars it silences."""
     import comfy.utils
     from comfy.sd import load_checkpoint_guess_config
 
@@ -34,7 +48,7 @@ def load_icon_model() -> Loaded:
 
     register()
     comfy.utils.set_progress_bar_enabled(False)
-    return Loaded(*load_checkpoint_guess_config(str(TOY_CHECKPOINT))[:3])
+    return Loaded(*load_checkpoint_guess_config(str(checkpoint))[:3])
 
 
 def shared(model: Any, sharing: Mapping[str, Any] | None) -> Any:

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACK_NAME = "comfyui-style-aligned"
 TOY_NAME = "style-aligned-toy"
 TOY_CHECKPOINT = ROOT / "toy" / "icons.safetensors"
+FLUX_CHECKPOINT = ROOT / "toy" / "flux.safetensors"
 
 START_SECONDS = 300.0  # the first start after an installation compiles Python files and reads them from a cold disk
 STOP_SECONDS = 10.0
@@ -173,7 +174,8 @@ class Server(Client):
             self._link(self.pack, self.base / "custom_nodes" / PACK_NAME)
         if self.with_toy:
             self._link(ROOT / "toy", self.base / "custom_nodes" / TOY_NAME)
-            link_file(TOY_CHECKPOINT, self._new(self.base / "models" / "checkpoints" / TOY_CHECKPOINT.name))
+            for checkpoint in (TOY_CHECKPOINT, FLUX_CHECKPOINT):
+                link_file(checkpoint, self._new(self.base / "models" / "checkpoints" / checkpoint.name))
         self._database.unlink(missing_ok=True)
         self._models_config.write_text(json.dumps(self._model_folders()), encoding="utf-8")
 

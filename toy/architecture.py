@@ -33,3 +33,20 @@ UNET: Final[dict[str, Any]] = {
 }
 """The host's UNetModel, as narrow as draws clean icons. The loader reads these back from a checkpoint's tensors,
 all but the head channels."""
+
+FLUX: Final[dict[str, Any]] = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "patch_size": 4,
+    "hidden_size": 128,
+    "num_heads": 4,
+    "axes_dim": [8, 12, 12],
+    "theta": 10_000,
+    "depth": 2,
+    "depth_single_blocks": 6,
+    "context_in_dim": TEXT_WIDTH,
+    "vec_in_dim": TEXT_WIDTH,
+    "guidance_embed": False,
+}
+"""The host's Flux, small: an icon is 8x8 tokens. The loader reads widths and depths back from a checkpoint's tensors;
+for the rest it would take those of the published models."""

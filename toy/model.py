@@ -1,8 +1,8 @@
-"""The icon model as the host's stock loader, text, sampling and VAE nodes see it.
+"""The icon models as the host's stock loader, text, sampling and VAE nodes see them.
 
-The host finds a checkpoint's model class by the shape of its UNet, so a class of its own in the host's list is all that
-a small UNet with a small vocabulary needs. The VAE is the host's pixel-space one, which a key in the checkpoint asks
-for: a "latent" is the picture itself.
+The host finds a checkpoint's model class by the shape of its network, so a class of its own in the host's list is all
+that a small UNet or transformer with a small vocabulary needs. The VAE is the host's pixel-space one, which a key in
+the checkpoint asks for: a "latent" is the picture itself.
 """
 
 from typing import Any
@@ -13,10 +13,11 @@ from comfy.clip_model import CLIPTextModel
 from comfy.latent_formats import LatentFormat
 from comfy.model_base import ModelType
 from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer, SDClipModel, SDTokenizer
+from comfy.supported_models import FluxSchnell
 from comfy.supported_models_base import BASE, ClipTarget
 from comfy.utils import state_dict_prefix_replace
 
-from .architecture import HEAD_CHANNELS, LATENT_SCALE, MODEL_CHANNELS, TEXT_HEADS, TEXT_LAYERS, TEXT_WIDTH
+from .architecture import FLUX, HEAD_CHANNELS, LATENT_SCALE, MODEL_CHANNELS, TEXT_HEADS, TEXT_LAYERS, TEXT_WIDTH
 from .icons import CONTEXT_LENGTH, END, START, TOKEN_OF, VOCABULARY, words
 
 TEXT_ENCODER = "icons"
@@ -116,22 +117,13 @@ class IconClipModel(SD1ClipModel):
         super().__init__(device, dtype, model_options or {}, clip_name=TEXT_ENCODER, clip_model=IconSDClipModel)
 
 
-class Icons(BASE):
-    """No published checkpoint is this narrow, so nothing else is ever taken for an icon model."""
+class _OfIcons:
+    """What the two icon models have in common: pictures for latents, and their text encoder."""
 
-    unet_config = {
-        "context_dim": TEXT_WIDTH,
-        "model_channels": MODEL_CHANNELS,
-        "use_linear_in_transformer": True,
-        "adm_in_channels": None,
-        "use_temporal_attention": False,
-    }
-    unet_extra_config = {"num_heads": -1, "num_head_channels": HEAD_CHANNELS}
     latent_format = IconLatent
     memory_usage_factor = 1.0
-
-    def model_type(self, state_dict: dict[str, torch.Tensor], prefix: str = "") -> ModelType:
-        return ModelType.V_PREDICTION
+    vae_key_prefix = BASE.vae_key_prefix
+    text_encoder_key_prefix = BASE.text_encoder_key_prefix
 
     def process_clip_state_dict(self, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         prefixes = {"cond_stage_model.": f"clip_{TEXT_ENCODER}."}
@@ -141,8 +133,39 @@ class Icons(BASE):
         return ClipTarget(IconTokenizer, IconClipModel)
 
 
+class Icons(_OfIcons, BASE):
+    """The UNet. No published checkpoint is this narrow, so nothing else is ever taken for an icon model."""
+
+    unet_config = {
+        "context_dim": TEXT_WIDTH,
+        "model_channels": MODEL_CHANNELS,
+        "use_linear_in_transformer": True,
+        "adm_in_channels": None,
+        "use_temporal_attention": False,
+    }
+    unet_extra_config = {"num_heads": -1, "num_head_channels": HEAD_CHANNELS}
+
+    def model_type(self, state_dict: dict[str, torch.Tensor], prefix: str = "") -> ModelType:
+        return ModelType.V_PREDICTION
+
+
+class FluxIcons(_OfIcons, FluxSchnell):
+    """The transformer. Like Schnell, it has no guidance input, and its noise levels are not shifted."""
+
+    unet_config = {
+        "image_model": "flux",
+        **{name: FLUX[name] for name in ("guidance_embed", "hidden_size", "context_in_dim")},
+    }
+    unet_extra_config = {
+        name: FLUX[name] for name in ("in_channels", "out_channels", "patch_size", "num_heads", "axes_dim", "theta")
+    }
+
+
 def register() -> None:
     """Have the stock loader recognise icon checkpoints. By name, since an extension may be imported twice."""
     models = comfy.supported_models.models
-    if Icons.__name__ not in (model.__name__ for model in models):
+    known = {model.__name__ for model in models}
+    if Icons.__name__ not in known:
         models.append(Icons)  # last, so that every other model is asked first
+    if FluxIcons.__name__ not in known:
+        models.insert(0, FluxIcons)  # first, since the host's Schnell takes any Flux without guidance

@@ -5,7 +5,10 @@ checkpoint's. Training cannot use the host's own class: that one adds its residu
 Activations are `(rows, tokens, channels)`.
 """
 
+from pathlib import Path
+
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .architecture import TEXT_HEADS as HEADS
@@ -13,6 +16,7 @@ from .architecture import TEXT_LAYERS as LAYERS
 from .architecture import TEXT_WIDTH as WIDTH
 from .icons import CONTEXT_LENGTH, VOCABULARY
 
+TEXT_PREFIX = "cond_stage_model.transformer.text_model."  # of its weights' names in a checkpoint
 QUICK_GELU = 1.702
 
 
@@ -66,3 +70,11 @@ class TextEncoder(nn.Module):
         for layer in self.encoder.layers:
             x = layer(x)
         return self.final_layer_norm(x)
+
+
+def load_text_encoder(path: Path) -> TextEncoder:
+    """That of an exported checkpoint, to be used and not trained."""
+    weights = {name: weight.float() for name, weight in load_file(path).items() if name.startswith(TEXT_PREFIX)}
+    encoder = TextEncoder()
+    encoder.load_state_dict({name.removeprefix(TEXT_PREFIX): weight for name, weight in weights.items()})
+    return encoder.requires_grad_(False).eval()

@@ -19,13 +19,12 @@ from devtools.evaluation.model_quality import captions
 from devtools.evaluation.readings import Reading, read
 from devtools.evaluation.sets import TARGETS, Plan, plan
 from devtools.evaluation.variants import VARIANTS, Variant
-from devtools.icon_model import load_icon_model, shared
+from devtools.icon_model import ICON_MODELS, load_icon_model, shared
 from devtools.inprocess import load_pack, start_host
-from devtools.server import TOY_CHECKPOINT
 from toy import icons, judge
 from toy.precision import half_precision
 
-STEPS, CFG, SAMPLER = 12, 3.0, ("dpmpp_2m", "karras")
+STEPS, CFG = {"unet": 12, "flux": 20}, 3.0
 QUALITY_STEPS, QUALITY_CFGS = 30, (1.0, 2.0, CFG)
 SAMPLES_AT_ONCE = 20
 INVERSION_STEPS, INVERSION_CFG = 50, 2.0
@@ -36,12 +35,14 @@ Task = tuple[str, int]  # a variant's key and a set's number, or a key of SAMPLE
 
 
 class Studio:
-    """The icon model in this process's host, as its loader returns it, and the nodes."""
+    """An icon model in this process's host, as its loader returns it, and the nodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: str) -> None:
         start_host("--cpu", "--use-pytorch-cross-attention")  # the faster one here
         load_pack()
-        self.loaded = load_icon_model()
+        self.kind, self.steps = ICON_MODELS[model], STEPS[model]
+        self.loaded = load_icon_model(self.kind.checkpoint)
+        self.reader = self.loaded if model == "unet" else load_icon_model()
         self.empty = self.loaded.encode("")
         self.judge = judge.load()
 
@@ -54,7 +55,7 @@ class Studio:
         model = full_sharing(self.loaded.model) if variant.everyone else shared(self.loaded.model, variant.sharing)
         if variant.source != "text":
             model, latent = self._with_picture(model, variant, wanted)
-        return self._sample(model, wanted.number, positive, latent, STEPS, CFG)
+        return self._sample(model, wanted.number, positive, latent, self.steps, CFG)
 
     def draw_samples(self, part: int, cfg: float) -> Tensor:
         """Pictures of the model alone, to judge it by: (SAMPLES_AT_ONCE, SIZE, SIZE, 3), 0..1."""
@@ -68,13 +69,17 @@ class Studio:
     def _sample(self, model: Any, seed: int, positive: Any, latent: dict[str, Any], steps: int, cfg: float) -> Tensor:
         from nodes import common_ksampler  # the host's
 
-        drawn = common_ksampler(model, seed, steps, cfg, *SAMPLER, positive, self.empty, latent)[0]["samples"]
+        settings = (steps, cfg, self.kind.sampler, self.kind.scheduler)
+        drawn = common_ksampler(model, seed, *settings, positive, self.empty, latent)[0]["samples"]
         pictures: Tensor = self.loaded.vae.decode(drawn)
         return pictures.float().clamp(0, 1)
 
     def read(self, pictures: Tensor) -> Reading:
-        """Of pictures that were just drawn, while the model is loaded."""
-        return read(self.judge, self.loaded.model.model, self.empty[0][0], pictures)
+        """Features are the UNet's, of any model's pictures."""
+        from comfy.model_management import load_models_gpu
+
+        load_models_gpu([self.reader.model])
+        return read(self.judge, self.reader.model.model, self.empty[0][0], pictures)
 
     def _with_picture(self, model: Any, variant: Variant, wanted: Plan) -> tuple[Any, dict[str, Any]]:
         from style_aligned.nodes.invert import StyleAlignedInvert
@@ -110,8 +115,9 @@ def full_sharing(model: Any) -> Any:
 class Shelf:
     """The sets on disk: a strip of pictures and its reading, in a folder of the checkpoints that made them."""
 
-    def __init__(self, folder: Path) -> None:
-        made_by = TOY_CHECKPOINT.read_bytes() + judge.CHECKPOINT.read_bytes()
+    def __init__(self, folder: Path, model: str) -> None:
+        self.model = model
+        made_by = ICON_MODELS[model].checkpoint.read_bytes() + judge.CHECKPOINT.read_bytes()
         self.folder = folder / hashlib.sha256(made_by).hexdigest()[:12]
 
     def pictures(self, task: Task) -> Tensor:
@@ -136,7 +142,7 @@ class Shelf:
         yield len(missing)
         if not missing:
             return
-        with ProcessPoolExecutor(workers, get_context("spawn"), _open_studio) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _open_studio, (self.model,)) as pool:
             drawing = [pool.submit(_draw, self, task) for task in missing]
             try:
                 for done, future in enumerate(as_completed(drawing), start=1):
@@ -153,10 +159,10 @@ class Shelf:
 _studio: Studio | None = None  # of a worker process
 
 
-def _open_studio() -> None:
+def _open_studio(model: str) -> None:
     global _studio
     torch.set_num_threads(1)  # on pictures this small, threads wait for each other most of the time
-    _studio = Studio()
+    _studio = Studio(model)
 
 
 def _draw(shelf: Shelf, task: Task) -> None:

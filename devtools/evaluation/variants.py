@@ -35,6 +35,7 @@ VARIANTS = {
     for variant in (
         Variant("plain", "the model alone", None),
         Variant("defaults", "the defaults"),
+        Variant("strength-0.5", "strength 0.5", {"strength": 0.5}),
         Variant("scale-0.5", "scale 0.5", {"scale": 0.5}),
         Variant("shift-ln2", "shift ln 2", {"shift": LN_2}),
         Variant("shift-1.5", "shift 1.5", {"shift": 1.5}),
@@ -44,7 +45,10 @@ VARIANTS = {
         Variant("coarse", "8x8 layers only", {"blocks": "input.5, middle, output.0-1"}),
         Variant("fine", "16x16 layers only", {"blocks": "input.3, output.2-3"}),
         Variant("output", "output blocks only", {"blocks": "output"}),
+        Variant("all-blocks", "all blocks", {"blocks": "all"}),
+        Variant("double", "double blocks only", {"blocks": "double"}),
         Variant("early", "first half of sampling", {"end_percent": 0.5}),
+        Variant("most", "first 60% of sampling", {"end_percent": 0.6}),
         Variant("late", "second half of sampling", {"start_percent": 0.5}),
         Variant("strong", "group norm, shift ln 2", STRONG),
         Variant("stronger", "group norm, shift 1.5", STRONGER),
@@ -57,3 +61,14 @@ VARIANTS = {
         Variant("inverted-strong", "inverted, group norm, shift ln 2", STRONG, "inverted"),
     )
 }
+
+OF_FLUX = (
+    "plain", "defaults", "strength-0.5", "scale-0.5", "shift-ln2", "no-adain", "values", "all-blocks", "double",
+    "early", "most", "late",
+)  # fmt: skip
+OF_UNET = tuple(key for key in VARIANTS if key not in {"strength-0.5", "all-blocks", "double", "most"})
+OF_MODEL = {"unet": OF_UNET, "flux": OF_FLUX}
+"""The variants that say something of each icon model."""
+
+SHOWN = {"unet": "strong", "flux": "shift-ln2"}
+"""Whose sets are shown."""

@@ -15,17 +15,30 @@ from devtools.demo import DemoError, keep, load_workflow, prepare, read_prompts
 from devtools.workflow import matching, widget_values
 
 OBJECT_INFO: dict[str, Any] = {
-    "CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": [["icons.safetensors", "big.safetensors"]]}}},
+    "CheckpointLoaderSimple": {
+        "input": {"required": {"ckpt_name": [["flux.safetensors", "icons.safetensors", "big.safetensors"]]}}
+    },
     "StyleAlignedPrompts": {"input": {"required": {"clip": ["CLIP"], "prompts": ["STRING"], "style": ["STRING"]}}},
     "EmptyLatentImage": {"input": {"required": {"width": ["INT"], "height": ["INT"], "batch_size": ["INT"]}}},
-    "KSampler": {"input": {"required": {"model": ["MODEL"], "seed": ["INT"], "steps": ["INT"], "cfg": ["FLOAT"]}}},
+    "KSampler": {
+        "input": {
+            "required": {
+                "model": ["MODEL"],
+                "seed": ["INT"],
+                "steps": ["INT"],
+                "cfg": ["FLOAT"],
+                "sampler_name": [["ddim", "dpmpp_2m", "euler"]],
+                "scheduler": [["karras", "simple"]],
+            }
+        }
+    },
 }
 GRAPH: dict[str, Any] = {
     "nodes": [
         {"id": 1, "type": "CheckpointLoaderSimple", "widgets_values": ["default.safetensors"]},
         {"id": 2, "type": "StyleAlignedPrompts", "widgets_values": ["a cat\n\n a dog ", "in ink"]},
         {"id": 3, "type": "EmptyLatentImage", "widgets_values": [512, 512, 4]},
-        {"id": 4, "type": "KSampler", "widgets_values": [7, "fixed", 50, 7.5]},
+        {"id": 4, "type": "KSampler", "widgets_values": [7, "fixed", 50, 7.5, "ddim", "simple"]},
     ]
 }
 
@@ -52,11 +65,18 @@ def test_the_small_model_by_default() -> None:
     assert drawn["style"] == ""
 
 
+@pytest.mark.parametrize("words", [("--model", "flux"), ("--checkpoint", "flux.safetensors")])
+def test_the_small_transformer_with_its_own_sampler(words: tuple[str, ...]) -> None:
+    drawn = values(prepare(GRAPH, OBJECT_INFO, options(*words), None).graph)
+    assert (drawn["ckpt_name"], drawn["width"]) == ("flux.safetensors", 32)
+    assert (drawn["sampler_name"], drawn["scheduler"], drawn["steps"]) == ("euler", "simple", 30)
+
+
 def test_another_checkpoint_keeps_the_graphs_settings() -> None:
     request = prepare(GRAPH, OBJECT_INFO, options("--checkpoint", "big.safetensors", "--seed", "5"), None)
     drawn = values(request.graph)
     assert (drawn["ckpt_name"], drawn["width"], drawn["steps"], drawn["cfg"]) == ("big.safetensors", 512, 50, 7.5)
-    assert drawn["seed"] == 5
+    assert (drawn["seed"], drawn["sampler_name"]) == (5, "ddim")
     assert drawn["style"] == "in ink"
     assert request.prompts == ["a cat", "a dog"]
     assert request.about == "big.safetensors · 50 steps · CFG 7.5 · seed 5 · in ink"
@@ -69,7 +89,9 @@ def test_options_go_before_everything() -> None:
 
 
 def test_an_unknown_checkpoint_lists_those_there_are() -> None:
-    with pytest.raises(DemoError, match=r"no checkpoint 'small'; it has: icons\.safetensors, big\.safetensors"):
+    with pytest.raises(
+        DemoError, match=r"no checkpoint 'small'; it has: flux\.safetensors, icons\.safetensors, big\.safetensors"
+    ):
         prepare(GRAPH, OBJECT_INFO, options("--checkpoint", "small"), None)
 
 

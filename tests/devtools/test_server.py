@@ -46,7 +46,8 @@ def test_the_pack_is_linked_and_everything_goes_away(comfyui: Path) -> None:
         assert str(base) in arguments
         assert (base / "custom_nodes" / PACK_NAME).resolve() == ROOT
         assert (base / "custom_nodes" / TOY_NAME).resolve() == ROOT / "toy"
-        assert (base / "models" / "checkpoints" / "icons.safetensors").is_file()
+        for name in ("icons.safetensors", "flux.safetensors"):
+            assert (base / "models" / "checkpoints" / name).is_file()
         models = json.loads(Path(arguments[arguments.index("--extra-model-paths-config") + 1]).read_text())
         assert models == {"models": {"base_path": str(comfyui / "models"), "checkpoints": "checkpoints"}}
         assert server.alive()

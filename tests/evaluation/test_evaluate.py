@@ -80,7 +80,7 @@ def test_the_report_is_complete(found):
 
 
 def test_only_what_is_missing_is_drawn(found):
-    shelf = Shelf(found[1])
+    shelf = Shelf(found[1], "unet")
     done = [("plain", number) for number in range(SETS)]
     assert next(shelf.draw_missing(done, workers=1)) == 0
     assert next(shelf.draw_missing([*done, ("plain", SETS)], workers=1)) == 1
@@ -172,7 +172,7 @@ def test_full_sharing_attends_to_every_image_of_its_own_condition(comfyui_path):
 
 
 def test_a_half_written_set_is_drawn_again(tmp_path):
-    shelf = Shelf(tmp_path)
+    shelf = Shelf(tmp_path, "unet")
     task = ("plain", 0)
     reading = Reading(np.zeros((5, 5), int), np.zeros((5, 3, 3), np.float32), np.zeros((5, 4), np.float32))
     shelf.put(task, torch.zeros(1 + TARGETS, icons.SIZE, icons.SIZE, 3), reading)

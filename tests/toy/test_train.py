@@ -1,17 +1,20 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from toy import icons
+from toy import icons, sampling
 from toy.judge import palette_distances
 
 
-@pytest.fixture
-def new_trainer(comfyui_path, monkeypatch):
-    from toy import train
+@pytest.fixture(params=["unet", "flux"])
+def new_trainer(comfyui_path, monkeypatch, request):
+    """Of each of the models: a function of the seed."""
+    from toy.trainer import Trainer
 
     monkeypatch.setenv("COMFYUI_PATH", str(comfyui_path))
-    return train.Trainer
+    return partial(Trainer, network=request.param)
 
 
 def weights_of(trainer):
@@ -20,7 +23,7 @@ def weights_of(trainer):
 
 def steps(trainer, count, rows=2):
     for _ in range(count):
-        trainer.update(trainer.loss(*trainer.batch(rows)), learning_rate=1e-3)
+        trainer.train_step(trainer.batch(rows), learning_rate=1e-3)
 
 
 def test_training_lowers_the_loss_and_exports_a_checkpoint(new_trainer, tmp_path):
@@ -30,17 +33,13 @@ def test_training_lowers_the_loss_and_exports_a_checkpoint(new_trainer, tmp_path
 
     trainer = new_trainer(seed=0)
     batch = trainer.batch(4)  # the same each time: the loss must fall
-    losses = []
-    for _ in range(8):
-        loss = trainer.loss(*batch)
-        trainer.update(loss, learning_rate=1e-3)
-        losses.append(loss.item())
+    losses = [trainer.train_step(batch, learning_rate=1e-3) for _ in range(8)]
     assert losses[-1] < 0.8 * losses[0]
 
     trainer.export(tmp_path / "new.safetensors")
     model.register()
     loaded, clip, vae, _ = load_checkpoint_guess_config(str(tmp_path / "new.safetensors"))
-    assert type(loaded.model.model_config).__name__ == "Icons"
+    assert isinstance(loaded.model.model_config, model.Icons | model.FluxIcons)
     assert clip is not None
     assert vae is not None
 
@@ -49,8 +48,8 @@ def perfect(trainer, clean):
     """What a model that knows the pictures would predict, in the place of the trainer's own."""
 
     def predict(noised, timesteps, _tokens):
-        power = trainer.signal[timesteps].view(-1, 1, 1, 1)
-        return (power.sqrt() * noised - clean[: len(noised)]) / (1 - power).sqrt()
+        known = clean[: len(noised)]
+        return trainer.process.velocity(known, trainer.process.noise_in(noised, known, timesteps), timesteps)
 
     return predict
 
@@ -60,7 +59,7 @@ def test_inputs_are_noised_or_brought_down_by_the_model(new_trainer, monkeypatch
     clean, tokens, _, noise, _ = trainer.batch(4)
     clean = clean[:1].expand(4, -1, -1, -1)
     timesteps, above = torch.tensor([0, 20, 60, 90]), torch.tensor([0, 150, 0, 5])
-    noised = trainer.mixed(clean, noise, timesteps)
+    noised = trainer.process.noised(clean, noise, timesteps)
 
     inputs = trainer.inputs(clean, tokens, timesteps, noise, above)
     assert (inputs == noised).flatten(1).all(1).tolist() == [True, False, True, False]
@@ -69,28 +68,40 @@ def test_inputs_are_noised_or_brought_down_by_the_model(new_trainer, monkeypatch
     torch.testing.assert_close(trainer.inputs(clean, tokens, timesteps, noise, above), noised, rtol=1e-4, atol=1e-4)
 
 
-def test_lower_noise_levels_are_drawn_more_often(new_trainer):
+def test_noise_levels_are_drawn_where_they_matter_most(comfyui_path):
+    """The UNet's rather low, where details settle, the transformer's rather in the middle; each has all of them."""
+    from toy.networks import IconFlux, IconUNet
     from toy.sampling import TIMESTEPS
 
-    _, _, timesteps, _, _ = new_trainer(seed=0).batch(400)
-    assert timesteps.min() >= 0
-    assert timesteps.max() < TIMESTEPS
-    assert timesteps.median() < 0.42 * TIMESTEPS  # 0.5 if all were as frequent
+    for kind, quartiles in ((IconUNet, (0.125, 0.354, 0.65)), (IconFlux, (0.37, 0.57, 0.75))):
+        timesteps = kind().draw_timesteps(4000, torch.Generator().manual_seed(0))
+        assert timesteps.min() < 0.01 * TIMESTEPS
+        assert 0.99 * TIMESTEPS < timesteps.max() < TIMESTEPS
+        found = np.quantile(timesteps.numpy(), (0.25, 0.5, 0.75)) / TIMESTEPS
+        np.testing.assert_allclose(found, quartiles, atol=0.03)
+
+
+def test_hard_shapes_are_drawn_twice_as_often():
+    shapes = [*icons.SHAPES, "sun"]
+    drawn = icons.dataset(3000, 0, shapes).labels[:, 0]
+    shares = np.bincount(drawn, minlength=len(icons.SHAPES)) / len(drawn)
+    assert shares[icons.SHAPES.index("sun")] == pytest.approx(2 / len(shapes), rel=0.2)
+    assert np.median(shares) == pytest.approx(1 / len(shapes), rel=0.1)
 
 
 def test_only_settled_inputs_come_from_the_model(new_trainer):
-    from toy.train import FARTHEST, SETTLED
+    from toy.trainer import FARTHEST, SETTLED
 
     trainer = new_trainer(seed=0)
     _, _, timesteps, _, above = trainer.batch(400)
-    settled = trainer.signal[timesteps] > SETTLED
+    settled = trainer.process.power()[timesteps] > SETTLED
     assert (above[~settled] == 0).all()
     assert 0.3 < (above[settled] > 0).float().mean() < 0.7
     assert above.max() <= FARTHEST
 
 
 def test_the_loss_is_nothing_for_a_perfect_model_and_counts_grain_once_it_is_settled(new_trainer, monkeypatch):
-    from toy.train import GRAIN_WEIGHT
+    from toy.trainer import GRAIN_WEIGHT
 
     trainer = new_trainer(seed=0)
     clean, tokens, _, noise, above = trainer.batch(1)
@@ -103,9 +114,10 @@ def test_the_loss_is_nothing_for_a_perfect_model_and_counts_grain_once_it_is_set
         monkeypatch.setattr(trainer, "predict", lambda *inputs: exact(*inputs) + error)
         return trainer.loss(clean, tokens, torch.tensor([timestep]), noise, 0 * above).item()
 
+    counts = trainer.network.importance[20].item()
     assert loss(20, 0) == pytest.approx(0, abs=1e-6)
-    assert loss(20, 0.1) == pytest.approx(0.01, rel=1e-3)  # a colour that is a little off
-    assert loss(20, 0.1 * checkers) == pytest.approx(0.01 + GRAIN_WEIGHT * 2 * 0.04, rel=1e-3)
+    assert loss(20, 0.1) == pytest.approx(0.01 * counts, rel=1e-3)  # a colour that is a little off
+    assert loss(20, 0.1 * checkers) == pytest.approx((0.01 + GRAIN_WEIGHT * 2 * 0.04) * counts, rel=1e-3)
     assert loss(600, 0.1 * checkers) == pytest.approx(0.01, rel=1e-3)
 
 
@@ -116,6 +128,14 @@ def test_a_seed_decides_a_run(new_trainer):
     for weight, same in zip(weights_of(first), weights_of(second), strict=True):
         torch.testing.assert_close(weight, same, rtol=0, atol=0)
     assert any((weight != same).any() for weight, same in zip(weights_of(first), weights_of(other), strict=True))
+
+
+def test_workers_share_a_batch(new_trainer):
+    alone, shared = new_trainer(seed=0), new_trainer(seed=0, workers=2)
+    for trainer in (alone, shared):
+        trainer.train_step(trainer.batch(4), learning_rate=1e-3)
+    for weight, same in zip(alone.weights, shared.weights, strict=True):
+        torch.testing.assert_close(weight.grad, same.grad, rtol=1e-3, atol=1e-5)
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(new_trainer, tmp_path):
@@ -161,21 +181,23 @@ def test_training_can_start_from_a_checkpoint(new_trainer, tmp_path):
 
 
 def test_the_program_trains_and_goes_on(new_trainer, tmp_path, monkeypatch, capsys):
-    from toy import train
+    from toy import train, trainer
+
+    network = new_trainer.keywords["network"]
 
     def run(total):
-        arguments = ["train", "--steps", str(total), "--batch", "2", "--sheet-every", "1", "--out", str(tmp_path)]
-        monkeypatch.setattr("sys.argv", arguments)
+        arguments = ["--model", network, "--steps", str(total), "--batch", "2", "--sheet-every", "1"]
+        monkeypatch.setattr("sys.argv", ["train", *arguments, "--out", str(tmp_path)])
         return train.main()
 
-    monkeypatch.setattr(train, "SHEET_ROWS", 1)
-    monkeypatch.setattr(train, "SHEET_STEPS", 2)
+    monkeypatch.setattr(trainer, "SHEET_ROWS", 1)
+    monkeypatch.setattr(trainer, "SHEET_STEPS", 2)
     assert run(1) == 0
     assert run(2) == 0
     assert "from step 1" in capsys.readouterr().out
-    assert {path.name for path in tmp_path.iterdir()} == {
-        train.CHECKPOINT, train.STATE, "samples-000001.png", "samples-000002.png",
-    }  # fmt: skip
+    name = train.NETWORKS[network].file_name
+    endings = (".safetensors", ".state.pt", "-000001.png", "-000002.png")
+    assert {path.name for path in tmp_path.iterdir()} == {name + ending for ending in endings}
 
 
 def test_the_learning_rate_rises_stays_and_falls():
@@ -187,26 +209,39 @@ def test_the_learning_rate_rises_stays_and_falls():
 
 
 def test_noise_levels_are_the_hosts(comfyui_path):
-    from comfy.model_sampling import ModelSamplingDiscrete
+    from comfy.model_sampling import ModelSamplingDiscrete, ModelSamplingDiscreteFlow
 
-    from toy.sampling import signal_powers
+    from toy.sampling import diffusion, rectified_flow
 
-    torch.testing.assert_close(1 / (1 + ModelSamplingDiscrete().sigmas ** 2), signal_powers(), rtol=1e-5, atol=1e-7)
+    process = diffusion()
+    torch.testing.assert_close(ModelSamplingDiscrete().sigmas, process.noise_level / process.signal, rtol=1e-4, atol=0)
+    flow = ModelSamplingDiscreteFlow()
+    flow.set_parameters(shift=1.0, multiplier=1.0)
+    torch.testing.assert_close(flow.sigmas, rectified_flow().noise_level)
 
 
-def test_the_sampler_finds_the_data_of_a_perfect_model():
-    """Where all data are one picture, the v that a perfect model predicts is known, with any caption."""
-    from toy.sampling import sample, signal_powers
+@pytest.mark.parametrize("make", ["diffusion", "rectified_flow"])
+def test_a_process_is_undone_by_its_velocity(make):
+    process = getattr(sampling, make)()
+    clean, noise = torch.randn(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0)).unbind()
+    timesteps = torch.tensor([0, 10, 500, 999])
+    noised, velocity = (each(clean, noise, timesteps) for each in (process.noised, process.velocity))
+    for found, expected in zip(process.parts(noised, velocity, timesteps), (clean, noise), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(process.noise_in(noised, clean, timesteps), noise, rtol=1e-4, atol=1e-3)
 
+
+@pytest.mark.parametrize("make", ["diffusion", "rectified_flow"])
+def test_the_sampler_finds_the_data_of_a_perfect_model(make):
+    """Where all data are one picture, what a perfect model predicts is known, with any caption."""
+    process = getattr(sampling, make)()
     picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
     def predict(noised, timesteps, _tokens):
-        power = signal_powers()[timesteps].view(-1, 1, 1, 1)
-        noise = (noised - power.sqrt() * picture) / (1 - power).sqrt()
-        return power.sqrt() * noise - (1 - power).sqrt() * picture
+        return process.velocity(picture, process.noise_in(noised, picture, timesteps), timesteps)
 
     tokens = torch.zeros(2, 1)
-    found = sample(predict, torch.randn(2, 3, 8, 8), tokens, tokens, steps=10)
+    found = sampling.sample(predict, process, torch.randn(2, 3, 8, 8), tokens, tokens, steps=10)
     torch.testing.assert_close(found, picture.expand(2, -1, -1, -1), rtol=1e-3, atol=1e-3)
 
 
@@ -242,3 +277,33 @@ def test_oklab(rgb, lab):
     from toy.judge import oklab
 
     np.testing.assert_allclose(oklab(torch.tensor(rgb, dtype=torch.float32)).numpy(), lab, atol=2e-4)
+
+
+@pytest.fixture(scope="module")
+def taught(comfyui_path):
+    from toy.trainer import Trainer
+
+    return Trainer(seed=0, network="flux", taught=1)
+
+
+def test_the_teachers_guess_is_wanted_where_it_teaches(taught):
+    """Only there, and it is near the icon: what the UNet knows holds for the other process' noise too."""
+    clean, tokens, _, noise, _ = taught.batch(4)
+    timesteps = torch.tensor([300, 500, 800, 950])
+    noised = taught.process.noised(clean, noise, timesteps)
+    wanted = taught.teacher.correct(clean, noised, timesteps, tokens)
+    assert (wanted == clean).flatten(1).all(1).tolist() == [True, False, False, True]
+    error, spread = (wanted - clean).square().mean((1, 2, 3)), clean.var((1, 2, 3))
+    assert error[1] < 0.2 * spread[1]
+    assert error[1] < error[2] < spread[2]
+
+
+def test_the_teacher_teaches_until_a_step(taught, monkeypatch):
+    batch = taught.batch(4)._replace(timesteps=torch.full((4,), 700), above=torch.zeros(4, dtype=torch.long))
+    with torch.no_grad():
+        early = taught.loss(*batch)
+        monkeypatch.setattr(taught, "step", 1)
+        late = taught.loss(*batch)
+        monkeypatch.setattr(taught, "teacher", None)
+        assert taught.loss(*batch) == late
+    assert early < late  # without the chance of one picture among many that could have been noised
