@@ -22,11 +22,16 @@ class StyleAlignedShareAttention(io.ComfyNode):
             category="Style Aligned",
             description=(
                 "Every image of a batch takes on the style of the first one: the others' self-attention also sees the "
-                "first image. Works with any Stable Diffusion UNet, sampler and scheduler."
+                "first image. Works with Stable Diffusion, Flux, Qwen-Image, Z-Image and other image models, and with "
+                "every sampler and scheduler."
             ),
             search_aliases=["style aligned", "shared attention", "consistent style", "style reference", "style set"],
             inputs=[
-                io.Model.Input("model", tooltip="An SD 1.x, SD 2.x or SDXL model, or one made from these."),
+                io.Model.Input(
+                    "model",
+                    tooltip="A Stable Diffusion model (SD 1.x to SD 3.5, SDXL), or a transformer such as Flux, "
+                    "Qwen-Image, Z-Image or Krea 2.",
+                ),
                 io.Float.Input(
                     "scale",
                     default=1.0,
@@ -50,7 +55,7 @@ class StyleAlignedShareAttention(io.ComfyNode):
                     default=False,
                     tooltip="Take the statistics of group norms over each image and the reference together: a stronger "
                     "match of contrast and backdrops, with a shift. The authors use it for style from an image and "
-                    "panoramas.",
+                    "panoramas. Transformers have no group norms.",
                 ),
                 io.Boolean.Input(
                     "adain_queries",
@@ -94,8 +99,9 @@ class StyleAlignedShareAttention(io.ComfyNode):
                     "blocks",
                     default="",
                     advanced=True,
-                    tooltip="The blocks that share, such as: input.4-8, middle, output.0-5. Empty for those that the "
-                    "method's authors share, in a UNet all of them; all for every block.",
+                    tooltip="The blocks that share, such as: input.4-8, middle, output.0-5 in a UNet, or double.0-18, "
+                    "single in Flux. Empty for those that the method's authors share, in a UNet all of them; all for "
+                    "every block.",
                 ),
                 io.Float.Input(
                     "strength",
