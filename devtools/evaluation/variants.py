@@ -35,7 +35,9 @@ VARIANTS = {
     for variant in (
         Variant("plain", "the model alone", None),
         Variant("defaults", "the defaults"),
+        Variant("strength-0.25", "strength 0.25", {"strength": 0.25}),
         Variant("strength-0.5", "strength 0.5", {"strength": 0.5}),
+        Variant("strength-0.75", "strength 0.75", {"strength": 0.75}),
         Variant("scale-0.5", "scale 0.5", {"scale": 0.5}),
         Variant("shift-ln2", "shift ln 2", {"shift": LN_2}),
         Variant("shift-1.5", "shift 1.5", {"shift": 1.5}),
@@ -66,7 +68,7 @@ OF_FLUX = (
     "plain", "defaults", "strength-0.5", "scale-0.5", "shift-ln2", "no-adain", "values", "all-blocks", "double",
     "early", "most", "late",
 )  # fmt: skip
-OF_UNET = tuple(key for key in VARIANTS if key not in {"strength-0.5", "all-blocks", "double", "most"})
+OF_UNET = tuple(key for key in VARIANTS if key not in {"all-blocks", "double", "most"})
 OF_MODEL = {"unet": OF_UNET, "flux": OF_FLUX}
 """The variants that say something of each icon model."""
 
