@@ -70,6 +70,7 @@ def _share_attention() -> Iterator[Picture]:
         return Picture(name, {f"{name} {word}": Plan(sharing=inputs(**{name: on})) for word, on in states.items()})
 
     yield Picture("share_attention", {"without Share Attention": Plan(sharing=None), "with Share Attention": Plan()})
+    yield number("strength", 0.0, 0.25, 0.5, 1.0)
     yield number("scale", 0.25, 0.5, 1.0, 1.5)
     yield number("shift", -2.0, 0.0, 0.69, 2.0)
     yield switch("share_group_norm")

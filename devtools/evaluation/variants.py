@@ -41,7 +41,9 @@ VARIANTS = {
     for variant in (
         Variant("plain", "the model alone", None),
         Variant("defaults", "the defaults"),
+        Variant("strength-0.25", "strength 0.25", {"strength": 0.25}),
         Variant("strength-0.5", "strength 0.5", {"strength": 0.5}),
+        Variant("strength-0.75", "strength 0.75", {"strength": 0.75}),
         Variant("scale-0.5", "scale 0.5", {"scale": 0.5}),
         Variant("shift-ln2", "shift ln 2", {"shift": LN_2}),
         Variant("shift-1.5", "shift 1.5", {"shift": 1.5}),
@@ -74,10 +76,10 @@ VARIANTS = {
 }
 
 OF_BOTH = (
-    "plain", "defaults", "scale-0.5", "shift-ln2", "no-adain", "values", "early", "late",
+    "plain", "defaults", "strength-0.25", "strength-0.5", "strength-0.75", "scale-0.5", "shift-ln2", "no-adain", "values", "early", "late",
 )  # fmt: skip
 OF_FLUX = (
-    "strength-0.5", "all-blocks", "double", "most", "same", "nowhere", "low-high", "no-high", "untwisted",
+    "all-blocks", "double", "most", "same", "nowhere", "low-high", "no-high", "untwisted",
 )  # fmt: skip
 OF_MODEL = {
     "unet": tuple(key for key in VARIANTS if key not in OF_FLUX),
