@@ -56,6 +56,8 @@ Two things to know:
 - **HyperTile** turns tiles into rows of the batch; in the layers that it tiles there is nothing to share, and the log
   says so.
 - **Context windows over the batch** leave targets whose window lacks the reference as they are without sharing.
+
+For transformers see [compatibility-transformers.md](compatibility-transformers.md).
 """
 
 
