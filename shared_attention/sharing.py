@@ -40,6 +40,11 @@ class Features(NamedTuple):
     key_statistics: Statistics | None = None
     value_statistics: Statistics | None = None
 
+    @property
+    def statistics(self) -> tuple[Statistics | None, Statistics | None, Statistics | None]:
+        """Those of queries, keys and values."""
+        return self.query_statistics, self.key_statistics, self.value_statistics
+
 
 @dataclass(frozen=True)
 class SharingSettings:
@@ -89,10 +94,8 @@ def features(reference: Projections, settings: SharingSettings) -> Features:
 
 def align(own: Projections, reference: Features, strength: float = 1.0) -> Projections:
     """The targets' projections with the reference's statistics, where it has some."""
-    given = (reference.query_statistics, reference.key_statistics, reference.value_statistics)
-    return Projections(
-        *(x if stats is None else adain(x, stats, strength) for x, stats in zip(own, given, strict=True))
-    )
+    each = zip(own, reference.statistics, strict=True)
+    return Projections(*(x if stats is None else adain(x, stats, strength) for x, stats in each))
 
 
 def share(

@@ -13,6 +13,8 @@ from .transformer import Embedded, Image, Layer, from_start, numbered, scale_of_
 class TwoStreams(Embedded):
     """Double blocks hold text and image apart but for the attention, single blocks hold them in one."""
 
+    is_patched_before_rotation = True
+
     def modules(self, unet: Any) -> Iterator[tuple[LayerKey, Any]]:
         yield from numbered("double", unet.double_blocks)
         yield from numbered("single", unet.single_blocks)

@@ -4,9 +4,10 @@
     out = softmax(Q^ [K^ ; scale * K_r]^T / sqrt(d) + [0 ; shift]) [V_t ; V_r]
 
 r are the tokens of the reference's image; everything else (text, padding, reference images of edit models) stays own.
-AdaIN is done before positions are rotated in: the host hands over rotated queries and keys, so the image's are taken
-back, aligned and rotated again. The reference's keys are placed as the model's ReferencePositions say. A reference
-attends alone, with the very arguments that it has without sharing.
+AdaIN is done before positions are rotated in. Attention sees rotated queries and keys, so the image's are taken back,
+aligned and rotated again; where a model calls patches before it rotates (`Transformer.is_patched_before_rotation`),
+they are aligned there, with less than half of the memory traffic. The reference's keys are placed as the model's
+ReferencePositions say. A reference attends alone, with the very arguments that it has without sharing.
 
 One override of the host's attention serves every family. It acts where `noting` has noted a layer.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +33,11 @@ from ...sources import Source
 from ..backend import OVERRIDE, HostAttention, takes_mask
 from ..calls import Call, Options, current_call
 from ..compiling import is_compiled, uncompiled
-from .noting import current_layer, noting_layers
+from .layouts import Pick, additive, flat, for_heads, heads_apart, of_rows, rotated
+from .noting import current_layer, noting_layers, uncompiled_module
 
 if TYPE_CHECKING:
     from .transformer import Layer, Transformer
-
-Pick = Callable[[Tensor], Tensor]
-"""Some rows of a tensor (rows, ...), such as the references' or the targets' (chunks, images, ...)."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,10 @@ class Placing:
 
 
 PLACING = "placing"
+_PREPARED = "prepared"
+"""Notes of a call: a Placing; the layer that has been aligned before rotation, and its _Joint."""
+PATCH = "attn1_patch"
+"""The host's key of the patches that some of its models call before they rotate."""
 
 
 @contextmanager
@@ -62,15 +65,46 @@ def share_joint_attention(family: Transformer, unet: Any, x: Tensor, options: Op
     if OVERRIDE in options:
         call.previous[OVERRIDE] = options[OVERRIDE]
     options[OVERRIDE] = shared_joint_attention
+    if family.is_patched_before_rotation and not _is_compiled(family, unet, options):
+        patches = options.get("patches", {})  # the last one sees what the others make of queries and keys
+        options["patches"] = {**patches, PATCH: [*patches.get(PATCH, ()), align_before_rotation]}
     call.notes[PLACING] = _placing(family, unet, x, options)
     with noting_layers(family, unet, x, call.layers):
         yield
+
+
+def _is_compiled(family: Transformer, unet: Any, options: Options) -> bool:
+    """Whether torch.compile wraps the model or its blocks; a patch would break their graphs off before attention."""
+    if is_compiled(unet, options):
+        return True
+    return any(uncompiled_module(module) is not module for _, module in family.modules(unet))
 
 
 def _placing(family: Transformer, unet: Any, x: Tensor, options: Mapping[str, Any]) -> Placing:
     positions = options.get(POSITIONS, ReferencePositions())
     offset = family.image(unet, x).width * family.step(unet, options)
     return Placing(positions, family.turn(unet, offset, x.device), family.pair_axes(unet) or "")
+
+
+@uncompiled
+def align_before_rotation(q: Tensor, k: Tensor, v: Tensor, pe: Tensor | None = None, **_: Any) -> dict[str, Tensor]:
+    """A patch of the host's: it sees queries and keys before they are rotated by `pe`, (rows, heads, tokens, channels).
+
+    Returns what it changes, by the host's names. Keys and values may have fewer heads than queries.
+    """
+    layer = current_layer.get()
+    # Without `pe` another node has rotated them itself: that is for attention to take back.
+    joint = None if pe is None else _joint(current_call.get(), layer, q, k, skip_reshape=True)
+    if joint is None:
+        return {}
+    joint = replace(joint, is_rotated=False)
+    own, rows = Projections(q, k, v), joint.rows
+    given = joint.features(own)
+    joint.call.notes[_PREPARED] = layer, replace(joint, prepared=given)
+    if not rows.has_targets:
+        return {}
+    changed = zip("qkv", own, joint.aligned(own, given), given.statistics, strict=True)
+    return {name: rows.join(rows.references(x), new) for name, x, new, stats in changed if stats is not None}
 
 
 @uncompiled
@@ -96,48 +130,54 @@ def shared_joint_attention(
         previous or attention, *([attention] if previous else []), attn_precision=attn_precision, **further
     )
     own = partial(compute, skip_reshape=skip_reshape, skip_output_reshape=skip_output_reshape)
-    joint = _joint(call, layer, q, k, skip_reshape)
+    joint = _prepared(call, layer) or _joint(call, layer, q, k, skip_reshape)
     if joint is None:
         return own(q, k, v, heads, mask=mask)
     rows, outputs = joint.rows, []
     if rows.has_references:
-        references = _flat(rows.references)
-        outputs.append(own(*map(references, (q, k, v)), heads, mask=_of_rows(mask, references, rows)).unsqueeze(1))
+        references = flat(rows.references)
+        outputs.append(own(*map(references, (q, k, v)), heads, mask=of_rows(mask, references, rows)).unsqueeze(1))
     if not skip_reshape:
-        q, k, v = (_heads_apart(x, q.shape[-1] // heads) for x in (q, k, v))
+        q, k, v = (heads_apart(x, q.shape[-1] // heads) for x in (q, k, v))
     given = joint.features(Projections(q, k, v))
     if rows.has_targets:
         apart = partial(compute, skip_reshape=True, skip_output_reshape=True)
         attend = HostAttention(
             lambda q, k, v, bias: apart(q, k, v, heads, mask=bias), takes_mask(attention, previous), joint.call.run
         )
-        own_mask = _additive(_of_rows(mask, _flat(rows.targets), rows), q.dtype)
-        out = joint.share(Projections(q, k, v), given, attend, own_mask)
+        own_mask = additive(of_rows(mask, flat(rows.targets), rows), q.dtype)
+        out = joint.share(joint.aligned(Projections(q, k, v), given), given, attend, own_mask)
         outputs.append(out if skip_output_reshape else out.transpose(-2, -3).flatten(-2))
     return rows.join(*outputs) if len(outputs) == 2 else outputs[0].flatten(0, 1)
 
 
 @dataclass(frozen=True)
 class _Joint:
-    """A joint attention that shares; `image` are the tokens of its images, `rotary` their rotation."""
+    """A joint attention that shares; `image` are the tokens of its images, `rotary` their rotation.
+
+    is_rotated: whether queries and keys have been rotated when they are aligned. prepared: what targets have been
+    aligned to before, where they have.
+    """
 
     call: Call
     source: Source
     slot: Hashable
     image: slice
     rotary: Rotary | None
+    is_rotated: bool = True
+    prepared: Features | None = None
 
     @property
     def rows(self) -> Rows:
         return self.source.rows
 
-    def features(self, rotated: Projections) -> Features:
+    def features(self, of_all: Projections) -> Features:
         """Of the references' images, keys as they are before rotation; statistics (chunks, 1, heads, 1, channels)."""
-        return self.source.of(self.slot, lambda: self._features(rotated))
+        return self.prepared or self.source.of(self.slot, lambda: self._features(of_all))
 
-    def _features(self, rotated: Projections) -> Features:
+    def _features(self, of_all: Projections) -> Features:
         settings = self.call.settings
-        query, key, value = (self.rows.references(x)[..., self.image, :] for x in rotated)
+        query, key, value = (self.rows.references(x)[..., self.image, :] for x in of_all)
         key = self._back(key, self.rows.references)
         return Features(
             key if self.rows.has_targets else key.to(value.dtype),  # what is kept is kept in the model's precision
@@ -147,18 +187,21 @@ class _Joint:
             statistics(value) if settings.adain_values else None,
         )
 
-    def share(self, rotated: Projections, given: Features, attend: HostAttention, mask: Tensor | None) -> Tensor:
-        """What the targets get: (chunks, targets, heads, tokens, channels)."""
-        settings = self.call.settings
-        statistics_of = (given.query_statistics, given.key_statistics, given.value_statistics)
-        aligned = Projections(
-            *(
-                self._aligned(self.rows.targets(x), stats, has_positions, settings.strength)
-                for x, stats, has_positions in zip(rotated, statistics_of, (True, True, False), strict=True)
-            )
-        )
-        placed = given._replace(key=self._placed(given.key).to(rotated.key.dtype))
-        return share(aligned, placed, settings, attend, mask)
+    def aligned(self, of_all: Projections, given: Features) -> Projections:
+        """Of the targets, (chunks, targets, heads, tokens, channels), their images with the references' statistics."""
+        targets = map(self.rows.targets, of_all)
+        if self.prepared:
+            return Projections(*targets)
+        strength = self.call.settings.strength
+        each = zip(targets, given.statistics, (True, True, False), strict=True)
+        return Projections(*(self._aligned(x, stats, has_positions, strength) for x, stats, has_positions in each))
+
+    def share(self, aligned: Projections, given: Features, attend: HostAttention, mask: Tensor | None) -> Tensor:
+        """What the targets get from rotated queries and keys: (chunks, targets, heads, tokens, channels)."""
+        heads = aligned.key.shape[2]
+        key = for_heads(self._placed(given.key).to(aligned.key.dtype), heads)
+        placed = given._replace(key=key, value=for_heads(given.value, heads))
+        return share(aligned, placed, self.call.settings, attend, mask)
 
     def _aligned(self, x: Tensor, given: Statistics | None, has_positions: bool, strength: float) -> Tensor:
         """Targets' tokens (chunks, targets, heads, tokens, channels), the images' with the statistics given."""
@@ -173,14 +216,14 @@ class _Joint:
 
     def _back(self, x: Tensor, role: Pick) -> Tensor:
         """Tokens of the images of references or targets as they were before rotation."""
-        return x if self.rotary is None else _rotated(self._rotary_of(role).inverse(), x)
+        return rotated(self._rotary_of(role).inverse(), x) if self.rotary and self.is_rotated else x
 
     def _forth(self, x: Tensor, role: Pick) -> Tensor:
-        return x if self.rotary is None else _rotated(self._rotary_of(role), x)
+        return rotated(self._rotary_of(role), x) if self.rotary and self.is_rotated else x
 
     def _rotary_of(self, role: Pick) -> Rotary:
         assert self.rotary is not None
-        return self.rotary.of_rows(_flat(role), self.rows.count)
+        return self.rotary.of_rows(flat(role), self.rows.count)
 
     def _placed(self, key: Tensor) -> Tensor:
         """The references' keys, (chunks, 1, heads, tokens, channels), where the targets see them."""
@@ -190,7 +233,13 @@ class _Joint:
         first = self.rows.reference or 0  # of the images of a chunk: all have the same positions
         image = self.rotary.of_rows(lambda matrices: self.rows.split(matrices)[:, first], self.rows.count)
         rotation = placing.positions.rotation(image, placing.turn, placing.axes)
-        return key if rotation is None else _rotated(rotation, key)
+        return key if rotation is None else rotated(rotation, key)
+
+
+def _prepared(call: Call | None, layer: Layer | None) -> _Joint | None:
+    """The layer, where its targets have been aligned before they were rotated."""
+    of_layer, joint = (call.notes.pop(_PREPARED, None) if call else None) or (None, None)
+    return joint if layer is not None and of_layer is layer else None
 
 
 def _joint(call: Call | None, layer: Layer | None, q: Tensor, k: Tensor, skip_reshape: bool) -> _Joint | None:
@@ -213,35 +262,3 @@ def _joint(call: Call | None, layer: Layer | None, q: Tensor, k: Tensor, skip_re
     call.run.shared_layers += 1
     rotary = None if layer.rotary is None else layer.rotary.of_tokens(image)
     return _Joint(call, call.source, (layer.key, ordinal), image, rotary)
-
-
-def _rotated(rotary: Rotary, x: Tensor) -> Tensor:
-    """x: (chunks, images, heads, tokens, channels)."""
-    return rotary(x.flatten(0, 1)).view(x.shape)
-
-
-def _flat(role: Pick) -> Pick:
-    """Rows of a role, (rows, ...), from the call's."""
-    return lambda x: role(x).flatten(0, 1)
-
-
-def _of_rows(mask: Tensor | None, pick: Pick, rows: Rows) -> Tensor | None:
-    """A mask of the call for some of its rows; one without rows, or with one for all, is as it is."""
-    if mask is None or mask.ndim < 3 or mask.shape[0] != rows.count:
-        return mask
-    return pick(mask)
-
-
-def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """A mask in any of the host's forms as what is added to the logits: (rows or 1, heads or 1, queries or 1, keys)."""
-    if mask is None:
-        return None
-    if mask.dtype == torch.bool:
-        mask = torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min / 2)
-    mask = mask.to(dtype)
-    return mask if mask.ndim == 4 else mask[:, None] if mask.ndim == 3 else mask[None, None]
-
-
-def _heads_apart(x: Tensor, channels: int) -> Tensor:
-    """(rows, tokens, heads * channels), or (rows, tokens, heads, channels), as (rows, heads, tokens, channels)."""
-    return x.reshape(*x.shape[:2], -1, channels).transpose(1, 2)

@@ -16,6 +16,7 @@ class Krea2(Embedded):
     name = "Krea 2"
     classes = ("SingleStreamDiT",)
     shared_by_default = "single.7-27"
+    is_patched_before_rotation = True
 
     def patch_size(self, unet: Any) -> int:
         return int(unet.patch)

@@ -68,6 +68,8 @@ class Transformer(ABC):
     """Names of its class in the host, with as much of the module's path in front as tells it from others."""
     shared_by_default: str = ""
     """The blocks that share where the user names none; empty for all."""
+    is_patched_before_rotation: bool = False
+    """Whether the host calls patches of these models with normalised queries and keys that are not rotated yet."""
 
     def knows(self, unet: Any) -> bool:
         """Whether the host's network is of this family."""
