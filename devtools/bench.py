@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from devtools.bench_flux import block_variants, joint_attention_variants
 from devtools.inprocess import load_pack, start_host
-from devtools.memory import PeakMemory
+from devtools.measuring import Measured, measure, report
 
 SD15: dict[str, Any] = {
     "image_size": 32,
@@ -49,17 +48,7 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
 NOT_OF_ATTENTION = {"end_percent", "share_group_norm", "reference_latent"}
 SDXL_1024 = {"64 x 64 tokens, 10 heads": (4096, 10), "32 x 32 tokens, 20 heads": (1024, 20)}
 HEAD_CHANNELS = 64
-
-
-@dataclass
-class Measured:
-    """One variant: the floating-point operations, seconds of each round, and the peak of memory above the weights."""
-
-    name: str
-    run: Callable[[], object]
-    flops: int = 0
-    seconds: list[float] = field(default_factory=list)
-    peak: int | None = None
+PARTS = ("unet", "attention", "flux-attention", "flux")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -67,58 +56,29 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="how often each variant is measured (default 3)")
     parser.add_argument("--images", type=int, default=4, help="images in the batch, the reference included (default 4)")
     parser.add_argument("--size", type=int, default=512, help="width and height in pixels for SD 1.5 (default 512)")
-    parser.add_argument("--only", choices=["unet", "attention"], help="measure one of the two parts")
+    parser.add_argument("--only", choices=PARTS, help="measure one of the parts")
     chosen = parser.parse_args(arguments)
     start_host("--use-pytorch-cross-attention", *([] if torch.cuda.is_available() else ["--cpu"]))
     load_pack()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     print(f"{device}, {dtype}, torch {torch.__version__}, {torch.get_num_threads()} threads, PyTorch attention\n")
+    parts = [chosen.only] if chosen.only else PARTS
     with torch.inference_mode():
-        if chosen.only != "attention":
+        if "unet" in parts:
             title = f"One step of an SD 1.5 UNet, {chosen.size} x {chosen.size}, {chosen.images} images, CFG"
             report(title, measure(unet_variants(device, dtype, chosen), chosen.rounds, device))
-        if chosen.only != "unet":
+        if "attention" in parts:
             for shape, (tokens, heads) in SDXL_1024.items():
                 variants = attention_variants(device, dtype, chosen.images, tokens, heads)
                 report(f"One self-attention of SDXL at 1024 x 1024, {shape}", measure(variants, chosen.rounds, device))
+        if "flux-attention" in parts:
+            title = f"One joint attention of Flux at 1024 x 1024, {chosen.images} images"
+            report(title, measure(joint_attention_variants(device, dtype, chosen.images), chosen.rounds, device))
+        if "flux" in parts:
+            title = f"A double and two single blocks of Flux at 512 x 512, {chosen.images} images"
+            report(title, measure(block_variants(device, dtype, chosen.images), chosen.rounds, device))
     return 0
-
-
-def measure(variants: list[Measured], rounds: int, device: torch.device) -> list[Measured]:
-    """Time the variants in turn, after a round that is not measured; memory in the first round that is."""
-    for variant in variants:
-        variant.run()
-        print(f"  warm: {variant.name}", file=sys.stderr, flush=True)
-    for number in range(rounds):
-        for variant in variants:
-            with PeakMemory(device) as memory:
-                variant.seconds.append(seconds(variant.run, device))
-            variant.peak = memory.peak if number == 0 else variant.peak
-        print(f"  round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-    return variants
-
-
-def seconds(run: Callable[[], object], device: torch.device) -> float:
-    started = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
-def report(title: str, variants: list[Measured]) -> None:
-    """A Markdown table: best time against plain's best, the floor, and how far above the floor that is."""
-    plain = variants[0]
-    print(f"{title}: plain takes {min(plain.seconds):.3g} s, {plain.flops / 1e12:.3g} TFLOP\n")
-    print("| variant | time / plain | floor (FLOPs / plain) | time / floor | rounds, s | peak MB |")
-    print("|---|---|---|---|---|---|")
-    for variant in variants:
-        ratio, floor = min(variant.seconds) / min(plain.seconds), variant.flops / plain.flops
-        rounds = " ".join(f"{value:.3g}" for value in variant.seconds)
-        peak = "-" if variant.peak is None else f"{variant.peak / 1e6:.0f}"
-        print(f"| {variant.name} | {ratio:.3f} | {floor:.3f} | {ratio / floor:.3f} | {rounds} | {peak} |")
-    print(flush=True)
 
 
 def unet_variants(device: torch.device, dtype: torch.dtype, chosen: argparse.Namespace) -> list[Measured]:

@@ -13,6 +13,7 @@ SHARING_DEFAULTS = {
     "scale": 1.0, "shift": 0.0, "share_group_norm": False, "adain_queries": True, "adain_keys": True,
     "adain_values": False, "start_percent": 0.0, "end_percent": 1.0, "blocks": "",
 }  # fmt: skip
+POSITIONS_DEFAULTS = {"positions": "beside", "high_frequencies": 1.0, "low_frequencies": 1.0}
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,12 @@ def shared(model: Any, sharing: Mapping[str, Any] | None) -> Any:
     if sharing is None:
         return model
     return StyleAlignedShareAttention.execute(model, **{**SHARING_DEFAULTS, **sharing}).result[0]
+
+
+def placed(model: Any, positions: Mapping[str, Any] | None) -> Any:
+    """The model with Positions, whose defaults `positions` overrides; as it is where that is None."""
+    from style_aligned.nodes.positions import StyleAlignedPositions
+
+    if positions is None:
+        return model
+    return StyleAlignedPositions.execute(model, **{**POSITIONS_DEFAULTS, **positions}).result[0]

@@ -2,7 +2,7 @@
 
 One safetensors file holds the tensors
 
-    reference                       (1, channels, height, width), as a LATENT holds it
+    reference                       (1, channels, height, width), as a LATENT holds it, or of one frame
     trajectory.sigmas, .latents     where the reference was inverted
     conditioning.N, .N.OPTION       entry N's embeddings (1, tokens, channels), and its options that are tensors
 
@@ -83,7 +83,8 @@ class Style:
 
 
 def _check_reference(reference: Tensor) -> None:
-    if reference.ndim != 4 or len(reference) != 1 or reference.numel() == 0:
+    is_image = reference.ndim == 4 or (reference.ndim == 5 and reference.shape[2] == 1)
+    if not is_image or len(reference) != 1 or reference.numel() == 0:
         raise ValueError(
             f"The reference has to be the latent of one picture, of shape (1, channels, height, width); this one has "
             f"the shape {tuple(reference.shape)}. Latent From Batch picks one of several."
@@ -128,7 +129,7 @@ def encode(style: Style) -> bytes:
         "pack_version": VERSION,
         "model": style.model,
         "latent_format": style.latent_format,
-        "latent_size": f"{style.reference.shape[3]}x{style.reference.shape[2]}",
+        "latent_size": f"{style.reference.shape[-1]}x{style.reference.shape[-2]}",
         "prompt": style.prompt,
     }
     if style.trajectory is not None:

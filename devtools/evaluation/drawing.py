@@ -19,7 +19,7 @@ from devtools.evaluation.model_quality import captions
 from devtools.evaluation.readings import Reading, read
 from devtools.evaluation.sets import TARGETS, Plan, plan
 from devtools.evaluation.variants import VARIANTS, Variant
-from devtools.icon_model import ICON_MODELS, load_icon_model, shared
+from devtools.icon_model import ICON_MODELS, load_icon_model, placed, shared
 from devtools.inprocess import load_pack, start_host
 from toy import icons, judge
 from toy.precision import half_precision
@@ -53,6 +53,7 @@ class Studio:
         positive = StyleAlignedPrompts.execute(self.loaded.clip, wanted.prompts, wanted.style).result[0]
         latent: dict[str, Any] = {"samples": torch.zeros(1 + TARGETS, 3, icons.SIZE, icons.SIZE)}
         model = full_sharing(self.loaded.model) if variant.everyone else shared(self.loaded.model, variant.sharing)
+        model = placed(model, variant.positions)
         if variant.source != "text":
             model, latent = self._with_picture(model, variant, wanted)
         return self._sample(model, wanted.number, positive, latent, self.steps, CFG)

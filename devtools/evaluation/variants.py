@@ -13,12 +13,16 @@ Source = Literal["text", "noise-matched", "inverted"]
 
 @dataclass(frozen=True)
 class Variant:
-    """`sharing` holds what differs from Share Attention's defaults; None is the model alone."""
+    """`sharing` holds what differs from Share Attention's defaults, `positions` from those of Positions.
+
+    Without the one it is the model alone, without the other there is no such node.
+    """
 
     key: str
     title: str
     sharing: Mapping[str, object] | None = field(default_factory=dict)
     source: Source = "text"  # where the reference comes from: its prompt, or a given picture in one of two ways
+    positions: Mapping[str, object] | None = None
     everyone: bool = False  # the paper's ablation: every image attends to all of the set
 
     @property
@@ -29,6 +33,8 @@ class Variant:
 
 STRONG = {"share_group_norm": True, "shift": LN_2}
 STRONGER = {"share_group_norm": True, "shift": 1.5}
+SAME = {"positions": "same"}
+UNTWISTED = {**SAME, "high_frequencies": 0.5, "low_frequencies": 2.0}
 
 VARIANTS = {
     variant.key: variant
@@ -49,6 +55,11 @@ VARIANTS = {
         Variant("output", "output blocks only", {"blocks": "output"}),
         Variant("all-blocks", "all blocks", {"blocks": "all"}),
         Variant("double", "double blocks only", {"blocks": "double"}),
+        Variant("same", "same positions", positions=SAME),
+        Variant("nowhere", "no positions", positions={"positions": "none"}),
+        Variant("low-high", "same positions, high frequencies 0.5", positions={**SAME, "high_frequencies": 0.5}),
+        Variant("no-high", "same positions, no high frequencies", positions={**SAME, "high_frequencies": 0.0}),
+        Variant("untwisted", "same positions, high frequencies 0.5, low 2", positions=UNTWISTED),
         Variant("early", "first half of sampling", {"end_percent": 0.5}),
         Variant("most", "first 60% of sampling", {"end_percent": 0.6}),
         Variant("late", "second half of sampling", {"start_percent": 0.5}),
@@ -64,13 +75,17 @@ VARIANTS = {
     )
 }
 
-OF_FLUX = (
-    "plain", "defaults", "strength-0.5", "scale-0.5", "shift-ln2", "no-adain", "values", "all-blocks", "double",
-    "early", "most", "late",
+OF_BOTH = (
+    "plain", "defaults", "strength-0.25", "strength-0.5", "strength-0.75", "scale-0.5", "shift-ln2", "no-adain", "values", "early", "late",
 )  # fmt: skip
-OF_UNET = tuple(key for key in VARIANTS if key not in {"all-blocks", "double", "most"})
-OF_MODEL = {"unet": OF_UNET, "flux": OF_FLUX}
+OF_FLUX = (
+    "all-blocks", "double", "most", "same", "nowhere", "low-high", "no-high", "untwisted",
+)  # fmt: skip
+OF_MODEL = {
+    "unet": tuple(key for key in VARIANTS if key not in OF_FLUX),
+    "flux": tuple(key for key in VARIANTS if key in OF_BOTH + OF_FLUX),
+}
 """The variants that say something of each icon model."""
 
-SHOWN = {"unet": "strong", "flux": "shift-ln2"}
+SHOWN = {"unet": "strong", "flux": "defaults"}
 """Whose sets are shown."""

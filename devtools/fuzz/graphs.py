@@ -26,6 +26,9 @@ OURS = [SHARE, REFERENCE, INVERT, PROMPTS, SAVE, LOAD]
 TEST = "StyleAlignedTest"
 STYLES = "fuzz"
 """The folder of the styles that are saved before the first run, one of each family."""
+UNLIKE = ["a cat", "o" * 60, "o" * 480, "o" * 640, "o" * 720]
+"""Texts of 1, 2, 13, 17 and 19 times as many tokens to the tests' CLIP: no length is common to many of them."""
+SAMPLERS = ("KSampler", "KSamplerAdvanced", "SamplerCustomAdvanced")
 
 
 @dataclass
@@ -76,7 +79,7 @@ def random_run(seed: int, number: int, object_info: ObjectInfo) -> Run:
     positive = _positive(builder, run, images)
     negative = [builder.add(f"{TEST}Conditioning", rows=1, tokens=rng.choice([8, 8, 24]), seed=rng.randrange(99)), 0]
     model, latent = _model_and_latent(builder, run, positive, images, size)
-    samples = rng.choice([_ksampler, _ksampler, _custom_sampler])(builder, model, positive, negative, latent)
+    samples = rng.choice([_ksampler, _ksampler, _custom_sampler, _stages])(builder, model, positive, negative, latent)
     run.is_denoised = samples[1] == 1
     run.nodes["result"] = builder.add(f"{TEST}Result", latent=samples)
     if REFERENCE in run.nodes:
@@ -99,7 +102,10 @@ def _positive(builder: Builder, run: Run, images: int) -> list[Any]:
         run.nodes["conditioning of a style"] = builder.add(LOAD, name=style_name(run.family))
         inputs["reference"] = [run.nodes["conditioning of a style"], 2]
         lines = max(lines - 1, 1)
-    texts = [rng.choice(["a cat", "a dog", "\ta house  ", "o" * 60, "ein Füllhorn"]) for _ in range(lines)]
+    words = ["a cat", "a dog", "\ta house  ", "o" * 60, "ein Füllhorn"]
+    if lines == images and rng.random() < 0.3:
+        words = UNLIKE
+    texts = [rng.choice(words) for _ in range(lines)]
     run.nodes[PROMPTS] = builder.add(PROMPTS, prompts="\n".join(texts), **inputs)
     return [run.nodes[PROMPTS], 0]
 
@@ -144,6 +150,10 @@ def _reference(
         inputs = {"trajectory": [run.nodes[INVERT], 0], "offset": rng.choice([0, 0, 1, 3, 1000])}
     if PROMPTS in run.nodes and rng.random() < 0.1:
         inputs["targets"] = [run.nodes[PROMPTS], 2]
+    if rng.random() < 0.25:
+        height, width = size
+        own = {"kind": "picture", "images": targets, "height": height, "width": width, "seed": rng.randrange(99)}
+        inputs["pictures"] = [builder.add(f"{TEST}Latent", **own), 0]
     inputs = {"targets": targets, "start_from": rng.choice(["noise", "noise", "reference"]), **inputs}
     return builder.add(REFERENCE, model=model, reference=picture, **inputs)
 
@@ -182,6 +192,35 @@ def _ksampler(builder: Builder, model: list, positive: list, negative: list, lat
         denoise=rng.choice([1.0, 1.0, 1.0, 0.6, 0.3]),
     )
     return [node, 0]
+
+
+def _stages(builder: Builder, model: list, positive: list, negative: list, latent: list) -> list[Any]:
+    """Two samplers, the second of which goes on from the noise that the first has left."""
+    rng = builder.rng
+    middle, steps = rng.choice([(1, 2), (1, 3), (2, 3)])
+    common = {
+        "model": model,
+        "positive": positive,
+        "negative": negative,
+        "steps": steps,
+        "sampler_name": rng.choice(builder.samplers),
+        "scheduler": rng.choice(builder.schedulers),
+    }
+    for start, end in ((0, middle), (middle, 10000)):
+        noise, left = ("enable", "disable")[start > 0], ("disable", "enable")[start == 0]
+        node = builder.add(
+            "KSamplerAdvanced",
+            **common,
+            latent_image=latent,
+            noise_seed=rng.randrange(2**32),
+            cfg=rng.choice(GUIDANCE),
+            start_at_step=start,
+            end_at_step=end,
+            add_noise=noise,
+            return_with_leftover_noise=left,
+        )
+        latent = [node, 0]
+    return latent
 
 
 def _custom_sampler(builder: Builder, model: list, positive: list, negative: list, latent: list) -> list[Any]:

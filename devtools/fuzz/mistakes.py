@@ -6,7 +6,20 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from devtools.fuzz.graphs import FAMILIES, INVERT, LOAD, OURS, PROMPTS, REFERENCE, SAVE, SHARE, TEST, Run, style_name
+from devtools.fuzz.graphs import (
+    FAMILIES,
+    INVERT,
+    LOAD,
+    OURS,
+    PROMPTS,
+    REFERENCE,
+    SAMPLERS,
+    SAVE,
+    SHARE,
+    TEST,
+    Run,
+    style_name,
+)
 from devtools.workflow import ObjectInfo
 
 Mistake = Callable[[random.Random, Run], bool]
@@ -112,7 +125,7 @@ def _other_size_sampled(rng: random.Random, run: Run) -> bool:
     if REFERENCE not in run.nodes:
         return False
     for node in list(run.prompt.values()):
-        if node["class_type"] in ("KSampler", "SamplerCustomAdvanced"):
+        if node["class_type"] in SAMPLERS:
             node["inputs"]["latent_image"] = _added(run, "EmptyLatentImage", width=48, height=32, batch_size=2)
     return True
 
@@ -124,9 +137,39 @@ def _another_batch_sampled(rng: random.Random, run: Run) -> bool:
     picture = run.prompt[run.nodes["reference picture"]]["inputs"]
     size = {name: 8 * picture[name] for name in ("width", "height")}
     for node in list(run.prompt.values()):
-        if node["class_type"] in ("KSampler", "SamplerCustomAdvanced"):
+        if node["class_type"] in SAMPLERS:
             node["inputs"]["latent_image"] = _added(run, "EmptyLatentImage", **size, batch_size=rng.choice([1, 2, 3]))
     return True
+
+
+def _part_of_the_batch(how: str, **settings: Any) -> Mistake:
+    """A sampler gets Reference Latent's batch without its reference, or one picture after the other."""
+
+    def mistake(rng: random.Random, run: Run) -> bool:
+        if REFERENCE not in run.nodes:
+            return False
+        batch = [run.nodes[REFERENCE], 1]
+        for node in list(run.prompt.values()):
+            if node["class_type"] in SAMPLERS and node["inputs"]["latent_image"] == batch:
+                name = "latents" if how == "RebatchLatents" else "samples"
+                node["inputs"]["latent_image"] = _added(run, how, **{name: batch}, **settings)
+        return True
+
+    return mistake
+
+
+def _pictures(**settings: Any) -> Mistake:
+    """Reference Latent gets pictures that are none, or that do not fit its reference."""
+
+    def mistake(rng: random.Random, run: Run) -> bool:
+        inputs = _inputs(run, REFERENCE)
+        if inputs is None:
+            return False
+        picture = {**run.prompt[run.nodes["reference picture"]]["inputs"], "images": 2, **settings}
+        inputs["pictures"] = _added(run, f"{TEST}Latent", **picture)
+        return True
+
+    return mistake
 
 
 def _added(run: Run, node: str, /, **inputs: Any) -> list[Any]:
@@ -183,7 +226,9 @@ def _wrong_wire(rng: random.Random, run: Run) -> bool:
 
 MISTAKES: dict[str, Mistake] = {
     "blocks that are none": _set(SHARE, blocks="input.4, wibble.2"),
+    "blocks that the model has not": _set(SHARE, blocks="middle, input.99"),
     "blocks backwards": _set(SHARE, blocks="output.5-3"),
+    "more than whole strength": _set(SHARE, strength=1.5),
     "an empty range": _set(SHARE, start_percent=0.8, end_percent=0.2),
     "a percentage": _set(SHARE, end_percent=80),
     "no prompt": _set(PROMPTS, prompts=" \n\t\n"),
@@ -196,6 +241,11 @@ MISTAKES: dict[str, Mistake] = {
     "a video as the reference": _set("reference picture", kind="video"),
     "another size sampled": _other_size_sampled,
     "another batch sampled": _another_batch_sampled,
+    "a target without the reference": _part_of_the_batch("LatentFromBatch", batch_index=1, length=1),
+    "one picture after the other": _part_of_the_batch("RebatchLatents", batch_size=1),
+    "pictures of another size": _pictures(height=20, width=20),
+    "pictures of another model": _pictures(kind="16 channels"),
+    "broken pictures": _pictures(kind="nan"),
     "a trajectory of another picture": _trajectory_of("another picture"),
     "a trajectory of another size": _trajectory_of("another size"),
     "a trajectory of another model": _trajectory_of("another model"),

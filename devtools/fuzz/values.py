@@ -25,8 +25,10 @@ def sharing_settings(rng: random.Random) -> Settings:
         "start_percent": start,
         "end_percent": end,
         "blocks": rng.choice(
-            ["", "", "", "middle", "input", "output.0-2", "input.1, middle; output.3", "INPUT.4-8", "input.99", " , "]
+            ["", "", "", "all", "middle", "input", "output.0-1", "input.1, middle; output.0", "INPUT.1-8", " , "]
         ),
+        "strength": rng.choice([1.0, 1.0, 1.0, 0.0, 0.5, round(rng.uniform(0, 1), 2)]),
+        "reference_without_control": rng.random() < 0.2,
     }
 
 

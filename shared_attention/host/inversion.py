@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..inversion import inversion_steps
 from ..trajectory import LatentSpace, Trajectory
+from . import families
 from .reference_latent import kind_of, latent_space, one_image
 from .reference_run import KEY as REFERENCE_ROW
 from .wrappers import STEP_CACHES, SamplingCallback, detach
@@ -86,7 +87,7 @@ class Inversion(comfy.samplers.Sampler):  # type: ignore[misc]
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
-        """latent_image: (1, channels, height, width), in the sampler's space already. Returns the noisiest latent."""
+        """latent_image: (1, channels, ..., height, width), in the sampler's space. Returns the noisiest latent."""
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
             denoised: Tensor = model_wrap(x, x.new_full((1,), sigma), **extra_args)
@@ -109,12 +110,15 @@ def _require_invertible(model: Any) -> None:
     denoises = isinstance(sampling, (comfy.model_sampling.EPS, comfy.model_sampling.CONST))
     turns_images = isinstance(sampling, (comfy.model_sampling.IMG_TO_IMG, comfy.model_sampling.IMG_TO_IMG_FLOW))
     is_video = model.model.model_config.unet_config.get("use_temporal_attention", False)
-    is_image = model.get_model_object("latent_format").latent_dimensions == 2 and not is_video
+    # Some image models have latents of one frame; of those with frames, the ones that can share are image models.
+    has_frames = model.get_model_object("latent_format").latent_dimensions != 2
+    makes_images = families.of_unet(model.get_model_object("diffusion_model")) is not None
+    is_image = not is_video and (makes_images or not has_frames)
     if not denoises or turns_images or not is_image:
         raise ValueError(
             f"Style Aligned cannot invert an image with this model ({type(model.model).__name__}). It needs a model "
             "that makes images from noise by predicting noise, v or a flow's velocity, such as SD 1.x, SD 2.x, SDXL, "
-            "SD 3 or Flux."
+            "SD 3, Flux or Qwen-Image."
         )
 
 

@@ -42,7 +42,7 @@ Pick = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class _Placing:
+class Placing:
     """Where the reference's keys stand in this call; `turn` None where the model's positions are absolute."""
 
     positions: ReferencePositions
@@ -50,7 +50,7 @@ class _Placing:
     axes: str
 
 
-_PLACING = "placing"
+PLACING = "placing"
 
 
 @contextmanager
@@ -62,15 +62,15 @@ def share_joint_attention(family: Transformer, unet: Any, x: Tensor, options: Op
     if OVERRIDE in options:
         call.previous[OVERRIDE] = options[OVERRIDE]
     options[OVERRIDE] = shared_joint_attention
-    call.notes[_PLACING] = _placing(family, unet, x, options)
+    call.notes[PLACING] = _placing(family, unet, x, options)
     with noting_layers(family, unet, x, call.layers):
         yield
 
 
-def _placing(family: Transformer, unet: Any, x: Tensor, options: Mapping[str, Any]) -> _Placing:
+def _placing(family: Transformer, unet: Any, x: Tensor, options: Mapping[str, Any]) -> Placing:
     positions = options.get(POSITIONS, ReferencePositions())
     offset = family.image(unet, x).width * family.step(unet, options)
-    return _Placing(positions, family.turn(unet, offset, x.device), family.pair_axes(unet) or "")
+    return Placing(positions, family.turn(unet, offset, x.device), family.pair_axes(unet) or "")
 
 
 @uncompiled
@@ -184,7 +184,7 @@ class _Joint:
 
     def _placed(self, key: Tensor) -> Tensor:
         """The references' keys, (chunks, 1, heads, tokens, channels), where the targets see them."""
-        placing: _Placing = self.call.notes[_PLACING]
+        placing: Placing = self.call.notes[PLACING]
         if self.rotary is None or placing.turn is None:
             return key
         first = self.rows.reference or 0  # of the images of a chunk: all have the same positions

@@ -1,0 +1,157 @@
+"""The bench's transformer: an attention and a few blocks of Flux, of their real sizes, with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from devtools.measuring import Measured
+
+HEADS, CHANNELS, TEXT = 24, 128, 512
+AXES = [16, 56, 56]
+VARIANTS: dict[str, dict[str, Any] | None] = {
+    "plain": None,
+    "sharing off (strength 0)": {"strength": 0.0},
+    "shared": {},
+    "shared, shift ln 2": {"shift": 0.6931},
+    "shared, no AdaIN": {"adain_queries": False, "adain_keys": False},
+}
+
+
+def joint_attention_variants(device: torch.device, dtype: torch.dtype, images: int) -> list[Measured]:
+    """Of 512 text and 64 x 64 image tokens, queries and keys rotated, as the host calls it without guidance."""
+    measured = []
+    for name, options in VARIANTS.items():
+        if options is None or options.get("strength") != 0.0:
+            run = _attention(device, dtype, images, options)
+            variant = Measured(name, run)
+            with FlopCounterMode(display=False) as counter:
+                _attention(torch.device("meta"), dtype, images, options)()
+            variant.flops = counter.get_total_flops()
+            measured.append(variant)
+    return measured
+
+
+def _attention(
+    device: torch.device, dtype: torch.dtype, images: int, options: dict[str, Any] | None
+) -> Callable[[], Tensor]:
+    from comfy.ldm.flux.layers import EmbedND
+    from comfy.ldm.modules.attention import attention_pytorch
+    from style_aligned.shared_attention.host.families.flux import Flux1
+    from style_aligned.shared_attention.host.families.joint_attention import Placing, shared_joint_attention
+    from style_aligned.shared_attention.host.families.noting import current_layer
+    from style_aligned.shared_attention.host.families.transformer import Layer
+    from style_aligned.shared_attention.positions import ReferencePositions
+    from style_aligned.shared_attention.rotary import Rotary
+
+    side = 64
+    tokens = TEXT + side * side
+    q, k, v = torch.randn((3, images, HEADS, tokens, CHANNELS), device=device).to(dtype)
+    if options is None:
+        return lambda: attention_pytorch(q, k, v, HEADS, skip_reshape=True)
+    ids = torch.zeros(1, tokens, 3, device=device)
+    ids[0, TEXT:, 1:] = torch.cartesian_prod(torch.arange(side), torch.arange(side)).to(device)
+    embedder = EmbedND(CHANNELS, 10000, AXES)
+    turn = torch.zeros(1, 1, 3, device=device)
+    turn[..., 2] = side
+    layer = Layer(("single", 0), lambda _: slice(TEXT, tokens), Rotary(embedder(ids)))
+    placing = Placing(ReferencePositions(), Rotary(embedder(turn)), Flux1.axes)
+
+    def run() -> Tensor:
+        with called(images, options, placing):
+            token = current_layer.set(layer)
+            try:
+                return shared_joint_attention(attention_pytorch, q, k, v, HEADS, skip_reshape=True)
+            finally:
+                current_layer.reset(token)
+
+    return run
+
+
+class called:
+    """Within the context a model call of `images` images is going on that shares with `options`."""
+
+    def __init__(self, images: int, options: dict[str, Any], placing: Any) -> None:
+        from style_aligned.shared_attention.host.calls import Call, Run, current_call
+        from style_aligned.shared_attention.host.families.joint_attention import PLACING
+        from style_aligned.shared_attention.layers import LayerSelection
+        from style_aligned.shared_attention.rows import Rows
+        from style_aligned.shared_attention.sharing import SharingSettings
+        from style_aligned.shared_attention.sources import RowsOfCall
+
+        source, layers = RowsOfCall(Rows(1, images)), LayerSelection.parse("all")
+        self.call = Call(Run(images), source, SharingSettings(**options), layers, notes={PLACING: placing})
+        self.current = current_call
+
+    def __enter__(self) -> None:
+        self.token = self.current.set(self.call)
+
+    def __exit__(self, *_: object) -> None:
+        self.current.reset(self.token)
+
+
+def block_variants(device: torch.device, dtype: torch.dtype, images: int) -> list[Measured]:
+    """A step of a double and two single blocks, 128 text and 32 x 32 image tokens, without guidance."""
+    model, counted = _flux(device, dtype), _flux(torch.device("meta"), dtype)
+    measured = []
+    for name, options in VARIANTS.items():
+        variant = Measured(name, _step(_with_sharing(model, options), images, device, dtype))
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            is_off = options is not None and options.get("strength") == 0.0
+            _step(_with_sharing(counted, None if is_off else options), images, torch.device("meta"), dtype)()
+        variant.flops = counter.get_total_flops()
+        measured.append(variant)
+    return measured
+
+
+def _flux(device: torch.device, dtype: torch.dtype) -> Any:
+    """The host's Flux at its real width, three blocks deep."""
+    import comfy.model_patcher
+    import comfy.supported_models
+
+    settings = {
+        "image_model": "flux", "in_channels": 16, "out_channels": 16, "patch_size": 2, "vec_in_dim": 768,
+        "context_in_dim": 4096, "hidden_size": HEADS * CHANNELS, "mlp_ratio": 4.0, "num_heads": HEADS, "depth": 1,
+        "depth_single_blocks": 2, "axes_dim": AXES, "theta": 10000, "qkv_bias": True, "guidance_embed": False,
+        "txt_ids_dims": [],
+    }  # fmt: skip
+    config = comfy.supported_models.FluxSchnell(settings)
+    config.set_inference_dtype(dtype, None)
+    model = config.get_model({}, "", device).eval()
+    for parameter in model.parameters():
+        fan_in = parameter[0].numel() if parameter.ndim > 1 else 100
+        parameter.data.normal_(0, fan_in**-0.5)
+    return comfy.model_patcher.ModelPatcher(model.to(device), device, device)
+
+
+def _with_sharing(model: Any, options: dict[str, Any] | None) -> Any:
+    from style_aligned.shared_attention.host.attention import SharedAttention, share_attention
+    from style_aligned.shared_attention.layers import LayerSelection
+    from style_aligned.shared_attention.schedule import SamplingRange
+    from style_aligned.shared_attention.sharing import SharingSettings
+
+    if options is None:
+        return model
+    sharing = SharedAttention(SharingSettings(**options), LayerSelection.parse("all"), SamplingRange())
+    return share_attention(model, sharing)
+
+
+def _step(patcher: Any, images: int, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
+    from comfy.patcher_extension import WrappersMP
+    from style_aligned.shared_attention.host.calls import KEY, Run
+
+    x = torch.randn(images, 16, 64, 64, device=device)
+    sigma = torch.ones(images, device=device) * 0.7
+    text = torch.randn(images, 128, 4096, device=device).to(dtype)
+    pooled = torch.randn(images, 768, device=device).to(dtype)
+    wrappers = {WrappersMP.APPLY_MODEL: dict(patcher.wrappers.get(WrappersMP.APPLY_MODEL, {}))}
+
+    def step() -> object:
+        options = {"cond_or_uncond": [0], "wrappers": wrappers, KEY: Run(images)}
+        return patcher.model.apply_model(x, sigma, c_crossattn=text, y=pooled, transformer_options=options)
+
+    return step

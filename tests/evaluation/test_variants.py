@@ -1,0 +1,42 @@
+"""Each variant of the small transformer is one: it changes the targets, each in its own way, and not the reference."""
+
+import itertools
+
+import pytest
+import torch
+
+from devtools.evaluation.variants import OF_MODEL, VARIANTS
+from devtools.icon_model import ICON_MODELS, load_icon_model, placed, shared
+from toy import icons
+
+STEPS, ROWS = 7, 2  # so many that half and 60% of them are not the same
+
+
+@pytest.fixture(scope="module")
+def drawn(comfyui_path) -> dict[str, torch.Tensor]:
+    from nodes import common_ksampler  # the host's
+
+    kind = ICON_MODELS["flux"]
+    loaded = load_icon_model(kind.checkpoint)
+    latent = {"samples": torch.zeros(ROWS, 3, icons.SIZE, icons.SIZE)}
+    star, empty = loaded.encode("star"), loaded.encode("")
+    found = {}
+    for key in OF_MODEL["flux"]:
+        model = placed(shared(loaded.model, VARIANTS[key].sharing), VARIANTS[key].positions)
+        settings = (1, STEPS, 3.0, kind.sampler, kind.scheduler)
+        found[key] = common_ksampler(model, *settings, star, empty, latent)[0]["samples"]
+    return found
+
+
+def test_none_changes_the_reference(drawn):
+    for key, pictures in drawn.items():
+        torch.testing.assert_close(pictures[0], drawn["plain"][0], rtol=1e-3, atol=1e-3, msg=key)
+
+
+def test_no_two_draw_the_same_target(drawn):
+    for first, second in itertools.combinations(drawn, 2):
+        assert (drawn[first][1] - drawn[second][1]).abs().max() > 0.01, (first, second)
+
+
+def test_all_are_some_models():
+    assert {key for keys in OF_MODEL.values() for key in keys} == set(VARIANTS)
