@@ -76,7 +76,8 @@ VARIANTS = {
 }
 
 OF_BOTH = (
-    "plain", "defaults", "strength-0.25", "strength-0.5", "strength-0.75", "scale-0.5", "shift-ln2", "no-adain", "values", "early", "late",
+    "plain", "defaults", "strength-0.25", "strength-0.5", "strength-0.75", "scale-0.5", "shift-ln2", "no-adain",
+    "values", "early", "late",
 )  # fmt: skip
 OF_FLUX = (
     "all-blocks", "double", "most", "same", "nowhere", "low-high", "no-high", "untwisted",
