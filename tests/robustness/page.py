@@ -39,7 +39,7 @@ MEANING = {
 INTRODUCTION = """\
 # Beside other nodes
 
-What the nodes of this pack do together with ComfyUI's own model patches, measured on tiny models of random weights with
+What the nodes of this pack do together with ComfyUI's own model patches, measured on tiny UNets of random weights with
 the nodes in either order. This page is written by the tests, and they fail when it is no longer true:
 
     MEASURE_COMPATIBILITY=1 UPDATE_SNAPSHOTS=1 python dev.py test tests/robustness/test_compatibility.py
@@ -51,12 +51,18 @@ In every cell of *Share Attention* these hold besides: the order of the two node
 of its range the pictures are the patch's own to the bit; all values are finite; the targets differ from those without
 sharing. In those of *Reference Latent* the order makes no difference either.
 
-Two things to know:
+To know besides:
 
 - **HyperTile** turns tiles into rows of the batch; in the layers that it tiles there is nothing to share, and the log
   says so.
 - **Context windows over the batch** leave targets whose window lacks the reference as they are without sharing.
+- **ControlNet** shapes the reference too; Share Attention's `reference_without_control` keeps it away. With Reference
+  Latent its hints never reach the reference, and no more do masked pictures, unCLIP's pictures and GLIGEN's boxes.
+- **PAG, SAG** and others that replace a self-attention are called with the whole batch, for the images' attention to
+  themselves; the reference's share is added with the weight that the softmax gives it.
 
+Tiled sampling, AnimateDiff-Evolved's windows, other attention backends, samplers that differentiate the model, and what
+the log says where nothing can be shared: [sharing-in-graphs.md](sharing-in-graphs.md).
 For transformers see [compatibility-transformers.md](compatibility-transformers.md).
 """
 
