@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from devtools.client import Prompt
-from devtools.fuzz.values import GUIDANCE, HOST_PATCHES, sharing_settings
+from devtools.fuzz.values import GUIDANCE, HOST_PATCHES, OF_UNETS, TRANSFORMERS, positions, sharing_settings
 from devtools.workflow import ObjectInfo
 
-FAMILIES = ["sd15", "sd15", "sd15", "sdxl", "sd2", "sd15_inpainting", "sdxl_refiner"]
+FAMILIES = ["sd15", "sd15", "sd15", "sdxl", "sd2", "sd15_inpainting", "sdxl_refiner", "flux", "flux", "sd3"]
 SIZES = [(8, 8), (8, 8), (8, 8), (8, 12), (7, 11), (16, 16)]
 SHARE, REFERENCE, INVERT, PROMPTS = (
     "StyleAlignedShareAttention",
@@ -22,7 +22,8 @@ SHARE, REFERENCE, INVERT, PROMPTS = (
     "StyleAlignedPrompts",
 )
 SAVE, LOAD = "StyleAlignedSaveStyle", "StyleAlignedLoadStyle"
-OURS = [SHARE, REFERENCE, INVERT, PROMPTS, SAVE, LOAD]
+POSITIONS = "StyleAlignedPositions"
+OURS = [SHARE, REFERENCE, INVERT, PROMPTS, SAVE, LOAD, POSITIONS]
 TEST = "StyleAlignedTest"
 STYLES = "fuzz"
 """The folder of the styles that are saved before the first run, one of each family."""
@@ -119,13 +120,18 @@ def _model_and_latent(
     model = [run.nodes["model"], 0]
     latent = [builder.add("EmptyLatentImage", width=8 * width, height=8 * height, batch_size=batch), 0]
     steps = [SHARE] * rng.choice([0, 1, 1, 1, 1, 1, 2]) + [REFERENCE] * (rng.random() < 0.4)
-    steps += rng.choices(builder.patches, k=rng.choice([0, 0, 1, 1, 2]))
+    patches = [name for name in builder.patches if run.family not in TRANSFORMERS or name not in OF_UNETS]
+    steps += rng.choices(patches, k=rng.choice([0, 0, 1, 1, 2]))
+    if run.family == "flux" and rng.random() < 0.3:
+        steps.append(POSITIONS)
     if rng.random() < 0.15:
         steps.append("trouble")
     rng.shuffle(steps)
     for step in steps:
         if step == SHARE:
-            node = builder.add(SHARE, model=model, **sharing_settings(rng))
+            node = builder.add(SHARE, model=model, **sharing_settings(rng, run.family))
+        elif step == POSITIONS:
+            node = builder.add(POSITIONS, model=model, **positions(rng))
         elif step == REFERENCE:
             node = _reference(builder, run, model, positive, max(images - 1, 1), size)
             latent = [node, 1]

@@ -113,10 +113,10 @@ def _another_family(rng: random.Random, run: Run) -> str:
     return rng.choice([family for family in FAMILIES if family.split("_")[0] != run.family.split("_")[0]])
 
 
-def _no_unet(rng: random.Random, run: Run) -> bool:
+def _no_image_model(rng: random.Random, run: Run) -> bool:
     if SHARE not in run.nodes:
         return False
-    run.prompt[run.nodes["model"]]["inputs"]["family"] = rng.choice(["sd3", "svd"])
+    run.prompt[run.nodes["model"]]["inputs"]["family"] = "svd"
     return True
 
 
@@ -233,7 +233,7 @@ MISTAKES: dict[str, Mistake] = {
     "a percentage": _set(SHARE, end_percent=80),
     "no prompt": _set(PROMPTS, prompts=" \n\t\n"),
     "no text encoder": _set("clip", missing=True),
-    "a transformer or a video model": _no_unet,
+    "a video model": _no_image_model,
     "an empty reference": _set("reference picture", kind="zeros"),
     "a broken reference": _set("reference picture", kind="nan"),
     "several references": _set("reference picture", images=3),

@@ -12,21 +12,38 @@ GUIDANCE = [1.0, 1.0, 0.0, 1.5, 4.0, 7.5]
 """Guidance scales; 1 leaves the negative prompt out."""
 
 
-def sharing_settings(rng: random.Random) -> Settings:
-    """Legal settings of Share Attention, the extremes often."""
+TRANSFORMERS = {
+    "flux": ["", "", "all", "double", "single", "double.0, single.1", "single.0-99"],
+    "sd3": ["", "", "all", "double", "double.1"],
+}
+"""The families that are transformers, and choices of their blocks."""
+UNET_BLOCKS = ["", "", "", "all", "middle", "input", "output.0-1", "input.1, middle; output.0", "INPUT.1-8", " , "]
+OF_UNETS = {
+    "FreeU", "FreeU_V2", "HyperTile", "TomePatchModel", "PerturbedAttentionGuidance", "SelfAttentionGuidance",
+    "PatchModelAddDownscale", "ModelSamplingDiscrete",
+}  # fmt: skip
+"""Patches of the host that transformers do not know, or that are for models that predict noise."""
+
+
+def positions(rng: random.Random) -> Settings:
+    """Legal settings of Positions."""
+    frequencies = {name: rng.choice([1.0, 1.0, 0.0, 0.5, 4.0]) for name in ("high_frequencies", "low_frequencies")}
+    return {"positions": rng.choice(["beside", "same", "none"]), **frequencies}
+
+
+def sharing_settings(rng: random.Random, family: str) -> Settings:
+    """Legal settings of Share Attention for a model of `family`, the extremes often."""
     start, end = sorted([rng.choice([0.0, 0.0, 0.0, 0.3, 0.7]), rng.choice([1.0, 1.0, 1.0, 0.5, 0.2])])
     return {
         "scale": rng.choice([1.0, 1.0, 0.0, 0.5, 2.0, round(rng.uniform(0, 2), 2)]),
         "shift": rng.choice([0.0, 0.0, 0.69, -10.0, 10.0, round(rng.uniform(-10, 10), 2)]),
-        "share_group_norm": rng.random() < 0.4,
+        "share_group_norm": rng.random() < 0.4 and family not in TRANSFORMERS,
         "adain_queries": rng.random() < 0.7,
         "adain_keys": rng.random() < 0.7,
         "adain_values": rng.random() < 0.3,
         "start_percent": start,
         "end_percent": end,
-        "blocks": rng.choice(
-            ["", "", "", "all", "middle", "input", "output.0-1", "input.1, middle; output.0", "INPUT.1-8", " , "]
-        ),
+        "blocks": rng.choice(TRANSFORMERS.get(family, UNET_BLOCKS)),
         "strength": rng.choice([1.0, 1.0, 1.0, 0.0, 0.5, round(rng.uniform(0, 1), 2)]),
         "reference_without_control": rng.random() < 0.2,
     }

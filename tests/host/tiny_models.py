@@ -60,7 +60,7 @@ def tiny_model(
 ) -> comfy.model_patcher.ModelPatcher:
     """A model of `family` with random weights, wrapped in the host's model patcher."""
     config_class, differences = FAMILIES[family]
-    patcher = _unfilled(config_class({**COMMON_UNET, **differences, **unet}), dtype)
+    patcher = unfilled(config_class({**COMMON_UNET, **differences, **unet}), dtype)
     randomise(patcher.model, seed)
     patcher.model.eval()
     return patcher
@@ -69,7 +69,7 @@ def tiny_model(
 def tiny_sd3() -> comfy.model_patcher.ModelPatcher:
     """A transformer of the flow kind; its weights are as they were in memory."""
     context = {"target": "torch.nn.Linear", "params": {"in_features": 32, "out_features": 128}}
-    return _unfilled(
+    return unfilled(
         comfy.supported_models.SD3(
             {
                 "in_channels": 16,
@@ -99,10 +99,11 @@ def tiny_svd() -> comfy.model_patcher.ModelPatcher:
         "num_head_channels": 16,
         "num_heads": -1,
     }
-    return _unfilled(comfy.supported_models.SVD_img2vid({**COMMON_UNET, **temporal}))
+    return unfilled(comfy.supported_models.SVD_img2vid({**COMMON_UNET, **temporal}))
 
 
-def _unfilled(config: Any, dtype: torch.dtype = torch.float32) -> comfy.model_patcher.ModelPatcher:
+def unfilled(config: Any, dtype: torch.dtype = torch.float32) -> comfy.model_patcher.ModelPatcher:
+    """A model of the host's `config`, its weights as they were in memory."""
     config.set_inference_dtype(dtype, None)
     return comfy.model_patcher.CoreModelPatcher(config.get_model({}, "", CPU), CPU, CPU)
 

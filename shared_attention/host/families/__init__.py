@@ -89,6 +89,7 @@ FAMILIES: tuple[Family, ...] = (UNetFamily(), *TRANSFORMERS)
 """The first one that knows a model is its family."""
 
 REFUSED = {
+    "UNetModel": "Stable Video Diffusion, or another UNet of videos",
     "HunyuanVideo": "HunyuanVideo or the refiner of HunyuanImage",
     "Kandinsky5": "Kandinsky 5 Video",
     "MiniTrainDIT": "Cosmos-Predict2 Video2World",

@@ -8,7 +8,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import comfy.latent_formats
 import comfy.model_management
+import comfy.supported_models
 import torch
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -26,8 +28,36 @@ ONE_LEVEL: dict[str, Any] = {
     "transformer_depth_middle": 1,
 }
 """Fewer blocks still: thousands of runs."""
-REFUSED = {"sd3": tiny_models.tiny_sd3, "svd": tiny_models.tiny_svd}
-FAMILIES = [*tiny_models.FAMILIES, *REFUSED]
+REFUSED = {"svd": tiny_models.tiny_svd}
+FLUX: dict[str, Any] = {
+    "image_model": "flux", "in_channels": 4, "out_channels": 4, "patch_size": 2, "vec_in_dim": 1280,
+    "context_in_dim": tiny_models.CONTEXT, "hidden_size": 64, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1,
+    "depth_single_blocks": 2, "axes_dim": [8, 12, 12], "theta": 10000, "qkv_bias": True, "guidance_embed": False,
+    "txt_ids_dims": [],
+}  # fmt: skip
+SD3: dict[str, Any] = {
+    "in_channels": 4, "patch_size": 2, "depth": 2, "input_size": None, "adm_in_channels": 1280, "num_patches": 256,
+    "context_embedder_config": {
+        "target": "torch.nn.Linear", "params": {"in_features": tiny_models.CONTEXT, "out_features": 128}
+    },
+    "pos_embed_max_size": 16, "pos_embed_scaling_factor": None,
+}  # fmt: skip
+
+
+class SmallFlux(comfy.supported_models.FluxSchnell):
+    """A Flux on latents of four channels, as all latents of the random graphs have them."""
+
+    latent_format = comfy.latent_formats.SD15
+
+
+class SmallSD3(comfy.supported_models.SD3):
+    """An SD 3 on latents of four channels."""
+
+    latent_format = comfy.latent_formats.SD15
+
+
+TRANSFORMERS = {"flux": (SmallFlux, FLUX), "sd3": (SmallSD3, SD3)}
+FAMILIES = [*tiny_models.FAMILIES, *TRANSFORMERS, *REFUSED]
 
 
 MODELS: dict[str, Any] = {}
@@ -51,6 +81,12 @@ def _made(family: str) -> Any:
     if family in REFUSED:
         model = REFUSED[family]()
         tiny_models.randomise(model.model, 0)
+        return model
+    if family in TRANSFORMERS:
+        kind, settings = TRANSFORMERS[family]
+        model = tiny_models.unfilled(kind(dict(settings)))
+        tiny_models.randomise(model.model, 0)
+        model.model.diffusion_model.final_layer.linear.weight.data *= OUTPUT_SCALE
         return model
     model = tiny_models.tiny_model(family, **ONE_LEVEL)
     model.model.diffusion_model.out[2].weight.data *= OUTPUT_SCALE
