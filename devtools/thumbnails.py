@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from devtools.server import ROOT, TOY_CHECKPOINT, Server
-from devtools.workflow import Graph, ObjectInfo, set_widget, to_prompt
-from toy.icons import draw, random_style
+from devtools.workflow import Graph, ObjectInfo, matching, set_widget, to_prompt, widget_values
+from toy.control import CHECKPOINT_NAME
+from toy.icons import SHAPES, draw, place, random_style, words
 
 WORKFLOWS = ROOT / "workflows"
 PICTURE_SIZE = 32  # what the icon model draws
@@ -27,23 +28,34 @@ PICTURE_SEED, PICTURE_SHAPE = 19, "star"
 EXAMPLE_DESCRIPTION = "a girl with fox ears"
 THUMBNAIL_SIZE = 512
 SIZED_NODES = {"EmptyLatentImage", "ImageScale"}
+LINE_PICTURE = "Picture for line"  # the title of a node that loads a picture for a line, but for the line's number
 CONTINUING = "continue_style"  # loads what "save_style" saves
 
 
 def with_icon_model(graph: Graph, info: ObjectInfo) -> Graph:
-    """The graph with the icon model's checkpoint and picture size in it, and the icon that `place_picture` draws."""
+    """The graph with the icon model's checkpoint and picture size, and with pictures that `place_pictures` draws."""
     graph = json.loads(json.dumps(graph).replace(EXAMPLE_DESCRIPTION, PICTURE_SHAPE))
     graph = set_widget(graph, "CheckpointLoaderSimple", "ckpt_name", TOY_CHECKPOINT.name, info)
     for node in SIZED_NODES & {node["type"] for node in graph["nodes"]}:
         for side in ("width", "height"):
             graph = set_widget(graph, node, side, PICTURE_SIZE, info)
+    types_and_titles = {name for node in graph["nodes"] for name in (node["type"], node.get("title"))}
+    if "ControlNetLoader" in types_and_titles:
+        graph = set_widget(graph, "ControlNetLoader", "control_net_name", CHECKPOINT_NAME, info)
+    [prompts] = matching(graph, "StyleAlignedPrompts")
+    for number, line in enumerate(widget_values(prompts, info)["prompts"].splitlines(), start=1):
+        if f"{LINE_PICTURE} {number}" in types_and_titles:
+            graph = set_widget(graph, f"{LINE_PICTURE} {number}", "image", f"{words(line)[0]}.png", info)
     return graph
 
 
-def place_picture(server: Server) -> None:
-    """An icon as the example picture, which graphs load and a server in a folder of its own lacks."""
+def place_pictures(server: Server) -> None:
+    """What a server in a folder of its own lacks: an icon as the example picture, and each shape, white on black."""
     rng = np.random.default_rng(PICTURE_SEED)
-    Image.fromarray(draw(rng, PICTURE_SHAPE, random_style(rng))).save(server.base / "input" / "example.png")
+    pictures = {"example": draw(rng, PICTURE_SHAPE, random_style(rng))}
+    pictures |= {shape: (255 * place(rng, shape)).astype(np.uint8) for shape in SHAPES}
+    for name, picture in pictures.items():
+        Image.fromarray(picture).convert("RGB").save(server.base / "input" / f"{name}.png")
 
 
 def contact_sheet(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -51,8 +63,8 @@ def contact_sheet(pictures: Sequence[Image.Image]) -> Image.Image:
     columns = math.ceil(math.sqrt(len(pictures)))
     side = THUMBNAIL_SIZE // columns
     sheet = Image.new("RGB", (columns * side, math.ceil(len(pictures) / columns) * side), "white")
-    for place, picture in enumerate(pictures):
-        row, column = divmod(place, columns)
+    for number, picture in enumerate(pictures):
+        row, column = divmod(number, columns)
         sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), (column * side, row * side))
     return sheet
 
@@ -60,7 +72,7 @@ def contact_sheet(pictures: Sequence[Image.Image]) -> Image.Image:
 def main() -> None:
     with Server(Path(os.environ["COMFYUI_PATH"])) as server:
         info = server.object_info()
-        place_picture(server)
+        place_pictures(server)
         for path in sorted(WORKFLOWS.glob("*.json"), key=lambda path: (path.stem == CONTINUING, path)):
             graph = with_icon_model(json.loads(path.read_text(encoding="utf-8")), info)
             result = server.run(to_prompt(graph, info))

@@ -119,8 +119,17 @@ def _shows(outline: str, background: Colour) -> bool:
 
 
 def draw(rng: Generator, shape: str, style: Style) -> Picture:
-    """One icon, somewhere about the middle and not always equally large."""
-    coverage = _coverage(shape, centre=rng.uniform(-0.12, 0.12, 2), radius=rng.uniform(0.62, 0.8))
+    """One icon, placed as `place` does."""
+    return paint(place(rng, shape), style)
+
+
+def place(rng: Generator, shape: str) -> Field:
+    """How much of each pixel a shape covers, 0..1: somewhere about the middle and not always equally large."""
+    return _coverage(shape, centre=rng.uniform(-0.12, 0.12, 2), radius=rng.uniform(0.62, 0.8))
+
+
+def paint(coverage: Field, style: Style) -> Picture:
+    """An icon of the shape that covers so much of each pixel, 0..1."""
     if BACKDROPS[style.backdrop] == "framed":
         coverage = np.maximum(coverage, _frame())
     soft = coverage[..., None]

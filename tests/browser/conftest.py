@@ -23,7 +23,7 @@ from workbench import SIZE, Workbench
 
 from devtools.package import copy_tracked_files
 from devtools.server import PACK_NAME, ROOT, TOY_CHECKPOINT, Server, link_file
-from devtools.thumbnails import WORKFLOWS, place_picture, with_icon_model
+from devtools.thumbnails import WORKFLOWS, place_pictures, with_icon_model
 from devtools.workflow import set_widget, to_prompt
 
 PICTURES = ROOT / "output" / "browser" / HOST
@@ -69,7 +69,7 @@ def server(chromium: Path, comfyui_path: Path, tmp_path_factory: pytest.TempPath
         environment.setenv("OMP_NUM_THREADS", "1")
         previews = ["--preview-method", "auto"]
         with Server(comfyui_path, base, previews, pack=None, cpu=True) as server:
-            place_picture(server)
+            place_pictures(server)
             keep_a_style(server)
             yield server
 

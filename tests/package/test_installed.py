@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from devtools.server import PACK_NAME, Server
-from devtools.thumbnails import place_picture, with_icon_model
+from devtools.thumbnails import place_pictures, with_icon_model
 from devtools.workflow import ObjectInfo, set_widget, to_prompt
 
 SNAPSHOT = Path(__file__).resolve().parents[1] / "server" / "node_schemas.json"
@@ -32,7 +32,7 @@ def server(comfyui_path: Path, base: Path, installed: Path) -> Iterator[Server]:
         environment.setenv("OMP_NUM_THREADS", "1")
         server = Server(comfyui_path, base, pack=None, cpu=True)
         with server:
-            place_picture(server)
+            place_pictures(server)
             yield server
     assert "Traceback" not in server.log_text()
     assert files_in(installed) == before

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from devtools.server import Result, Server
-from devtools.thumbnails import CONTINUING, WORKFLOWS, place_picture, with_icon_model
+from devtools.thumbnails import CONTINUING, WORKFLOWS, place_pictures, with_icon_model
 from devtools.workflow import Graph, ObjectInfo, set_widget, to_prompt
 
 Pictures = list[np.ndarray]
@@ -39,7 +39,7 @@ def server(comfyui_path: Path, expected_errors: list[str]) -> Iterator[Server]:
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("OMP_NUM_THREADS", "1")
             server = stack.enter_context(Server(comfyui_path, cpu=True))
-        place_picture(server)
+        place_pictures(server)
         yield server
         errors = [found["error"] for found in _TRACEBACK.finditer(server.log_text())]
         unexpected = [error for error in errors if not error.startswith(tuple(expected_errors))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from devtools.thumbnails import PICTURE_SIZE, WORKFLOWS
+from devtools.thumbnails import LINE_PICTURE, PICTURE_SIZE, WORKFLOWS
 from devtools.workflow import bypass, matching, set_widget, widget_values
 
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
@@ -77,3 +77,10 @@ def test_the_reference_does_not_depend_on_the_other_prompts(draw, icon_graph, ob
     alone = set_widget(graph, "StyleAlignedPrompts", "prompts", prompts(graph, object_info)[0], object_info)
     (only,) = draw(alone)
     assert abs(only.astype(int) - first).max() <= 1  # another batch size may round differently
+
+
+def test_a_hint_guides_the_picture_of_its_line_alone(draw, icon_graph, object_info):
+    graph = icon_graph("style_aligned_controlnet")
+    other = set_widget(graph, f"{LINE_PICTURE} 3", "image", "heart.png", object_info)
+    pairs = zip(draw(graph), draw(other), strict=True)
+    assert [same(*pair) for pair in pairs] == [True, True, False, True]
