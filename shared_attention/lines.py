@@ -28,8 +28,8 @@ class Group:
     rows: int
 
     def require(self, images: int) -> None:
-        """Raises ValueError where a batch has other images than lines."""
-        if images != self.rows:
+        """Raises ValueError where the lines cannot be laid over a batch: as rows of a tensor they repeat, whole."""
+        if images > self.rows and images % self.rows:
             raise ValueError(
                 f"The batch has {images} images, Style Aligned: Prompts {self.rows} rows. Connect its batch_size to "
                 "the empty latent image, so that there is an image for each row."
@@ -46,7 +46,7 @@ class Line:
 
 @dataclass(frozen=True)
 class RowWeight:
-    """The strength of an entry in the host: 1 in the line's row of a batch and 0 in the others.
+    """The strength of an entry in the host: 1 in the line's rows of a batch and 0 in the others.
 
     Not a mask, which the host takes for frames where latents have five dimensions.
     """
@@ -57,11 +57,12 @@ class RowWeight:
     def __rmul__(self, weight: Tensor) -> Tensor:
         """weight: (images, channels, ...), what the host weighs a prediction with.
 
-        Raises ValueError where the batch has other images than lines.
+        Raises ValueError where the lines cannot be laid over the batch.
         """
         self.line.group.require(len(weight))
         own = torch.zeros_like(weight)
-        own[self.line.row] = self.strength * weight[self.line.row]
+        rows = slice(self.line.row, None, self.line.group.rows)
+        own[rows] = self.strength * weight[rows]
         return own
 
 

@@ -15,7 +15,7 @@ from comfy.conds import CONDConstant, CONDList, CONDRegular
 from comfy.utils import repeat_to_batch_size
 from torch import Tensor
 
-from ..lines import LINE, RowWeight
+from ..lines import LINE, Line, RowWeight
 from ..sources import Bank, Reading, Recording, Source
 from .calls import IMAGES, window_of
 from .wrappers import STEP_CACHES
@@ -85,7 +85,11 @@ def _with_row(model_options: Mapping[str, Any], row: Row, image: int) -> dict[st
 
 def _of_row(conds: Sequence[Cond], image: int, place: int, count: int) -> list[Cond]:
     """The conditionings of one kind for the image at `place` in a batch of `count`."""
-    return [_picked(cond, place, count) for cond in conds if LINE not in cond or cond[LINE].row == image]
+    return [_picked(cond, place, count) for cond in conds if LINE not in cond or _is_of(cond[LINE], image)]
+
+
+def _is_of(line: Line, image: int) -> bool:
+    return line.row == image % line.group.rows
 
 
 def _picked(cond: Cond, place: int, count: int) -> Cond:

@@ -129,6 +129,18 @@ def test_a_batch_of_another_size_is_refused_in_words(variant: Variant) -> None:
             run(model, variant, 4, positive=together(variant))
 
 
+@pytest.mark.parametrize("images", [1, 2, 6])
+@pytest.mark.parametrize("variant", variants("flux_dev"), indirect=True)
+def test_fewer_images_take_the_first_lines_and_twice_as_many_take_them_again(variant: Variant, images: int) -> None:
+    model, positive = variant.model(), together(variant)
+    noise = variant.noise(images)
+    expected = [
+        run(model, variant, 1, positive=lines(variant)[row % 3], initial=noise[row : row + 1]) for row in range(images)
+    ]
+    for drawn in (model, shared_everywhere(model, end_percent=0.0)):
+        assert relative_error(run(drawn, variant, images, positive=positive), torch.cat(expected)) < 1e-5
+
+
 def test_the_first_line_is_what_it_was_alone() -> None:
     variant = next(parameter.values[0] for parameter in variants("flux_dev"))
     [[embeddings, options]] = first_row(together(variant))
