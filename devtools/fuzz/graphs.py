@@ -96,7 +96,8 @@ def _positive(builder: Builder, run: Run, images: int) -> list[Any]:
     if rng.random() < 0.2:
         tokens, seed = rng.choice([8, 16]), rng.randrange(99)
         return [builder.add(f"{TEST}Conditioning", rows=rng.choice([1, images]), tokens=tokens, seed=seed), 0]
-    run.nodes["clip"] = builder.add(f"{TEST}Clip", missing=False)
+    tokens = 8 if run.family in TRANSFORMERS else 77
+    run.nodes["clip"] = builder.add(f"{TEST}Clip", missing=False, tokens=tokens)
     inputs = {"clip": [run.nodes["clip"], 0], "style": rng.choice(["", "clay", "{prompt}, clay", "泥 🎨 (x:1.2)"])}
     lines = max(images + rng.choice([0, 0, 0, 0, 1, -1]), 1)
     if rng.random() < 0.15:

@@ -94,14 +94,20 @@ def _made(family: str) -> Any:
 
 
 class TinyClip:
-    """Encodes every text as noise of its own, the longer ones in more tokens; for every family's text width."""
+    """Encodes every text as noise of its own, the longer ones in more pieces; for every family's text width.
+
+    tokens: of a piece. UNets' text encoders have pieces of 77, which Prompts repeats; of others' it makes lines.
+    """
+
+    def __init__(self, tokens: int = 8) -> None:
+        self.tokens = tokens
 
     def tokenize(self, text: str) -> str:
         return text
 
     def encode_from_tokens_scheduled(self, text: str) -> list[list[Any]]:
         seed = zlib.crc32(text.encode("utf-8", "replace"))
-        return tiny_models.conditioning(1, 8 * (1 + len(text) // 40), seed)
+        return tiny_models.conditioning(1, self.tokens * (1 + len(text) // 40), seed)
 
 
 def latent_of(kind: str, images: int, height: int, width: int, seed: int) -> torch.Tensor:

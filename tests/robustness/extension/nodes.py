@@ -39,13 +39,16 @@ class TestClip(io.ComfyNode):
         return io.Schema(
             node_id="StyleAlignedTestClip",
             category=CATEGORY,
-            inputs=[io.Boolean.Input("missing", default=False)],
+            inputs=[
+                io.Boolean.Input("missing", default=False),
+                io.Int.Input("tokens", default=8, min=1, max=77),
+            ],
             outputs=[io.Clip.Output()],
         )
 
     @classmethod
-    def execute(cls, missing: bool) -> io.NodeOutput:
-        return io.NodeOutput(None if missing else TinyClip())
+    def execute(cls, missing: bool, tokens: int = 8) -> io.NodeOutput:
+        return io.NodeOutput(None if missing else TinyClip(tokens))
 
 
 class TestConditioning(io.ComfyNode):
