@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from devtools.measuring import Measured
 
 HEADS, CHANNELS, TEXT = 24, 128, 512
 AXES = [16, 56, 56]
+BEFORE = "before"
 VARIANTS: dict[str, dict[str, Any] | None] = {
     "plain": None,
     "sharing off (strength 0)": {"strength": 0.0},
@@ -20,19 +22,24 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
     "shared, shift ln 2": {"shift": 0.6931},
     "shared, no AdaIN": {"adain_queries": False, "adain_keys": False},
 }
+OF_ATTENTION: dict[str, dict[str, Any] | None] = {
+    "plain": None,
+    "shared, aligned before rotation (Flux, Qwen-Image, Krea 2)": {BEFORE: True},
+    "shared, taken back and rotated again (Z-Image, HiDream)": {},
+    "shared, shift ln 2": {BEFORE: True, "shift": 0.6931},
+    "shared, no AdaIN": {"adain_queries": False, "adain_keys": False},
+}
 
 
 def joint_attention_variants(device: torch.device, dtype: torch.dtype, images: int) -> list[Measured]:
-    """Of 512 text and 64 x 64 image tokens, queries and keys rotated, as the host calls it without guidance."""
+    """Of 512 text and 64 x 64 image tokens, without guidance: rotation of queries and keys, and attention."""
     measured = []
-    for name, options in VARIANTS.items():
-        if options is None or options.get("strength") != 0.0:
-            run = _attention(device, dtype, images, options)
-            variant = Measured(name, run)
-            with FlopCounterMode(display=False) as counter:
-                _attention(torch.device("meta"), dtype, images, options)()
-            variant.flops = counter.get_total_flops()
-            measured.append(variant)
+    for name, options in OF_ATTENTION.items():
+        variant = Measured(name, _attention(device, dtype, images, options))
+        with FlopCounterMode(display=False) as counter:
+            _attention(torch.device("meta"), dtype, images, options)()
+        variant.flops = counter.get_total_flops()
+        measured.append(variant)
     return measured
 
 
@@ -40,9 +47,14 @@ def _attention(
     device: torch.device, dtype: torch.dtype, images: int, options: dict[str, Any] | None
 ) -> Callable[[], Tensor]:
     from comfy.ldm.flux.layers import EmbedND
+    from comfy.ldm.flux.math import apply_rope
     from comfy.ldm.modules.attention import attention_pytorch
     from style_aligned.shared_attention.host.families.flux import Flux1
-    from style_aligned.shared_attention.host.families.joint_attention import Placing, shared_joint_attention
+    from style_aligned.shared_attention.host.families.joint_attention import (
+        Placing,
+        align_before_rotation,
+        shared_joint_attention,
+    )
     from style_aligned.shared_attention.host.families.noting import current_layer
     from style_aligned.shared_attention.host.families.transformer import Layer
     from style_aligned.shared_attention.positions import ReferencePositions
@@ -51,47 +63,50 @@ def _attention(
     side = 64
     tokens = TEXT + side * side
     q, k, v = torch.randn((3, images, HEADS, tokens, CHANNELS), device=device).to(dtype)
-    if options is None:
-        return lambda: attention_pytorch(q, k, v, HEADS, skip_reshape=True)
     ids = torch.zeros(1, tokens, 3, device=device)
     ids[0, TEXT:, 1:] = torch.cartesian_prod(torch.arange(side), torch.arange(side)).to(device)
     embedder = EmbedND(CHANNELS, 10000, AXES)
+    pe = embedder(ids)
+    if options is None:
+        return lambda: attention_pytorch(*apply_rope(q, k, pe), v, HEADS, skip_reshape=True)
+    settings = {name: value for name, value in options.items() if name != BEFORE}
     turn = torch.zeros(1, 1, 3, device=device)
     turn[..., 2] = side
-    layer = Layer(("single", 0), lambda _: slice(TEXT, tokens), Rotary(embedder(ids)))
+    layer = Layer(("single", 0), lambda _: slice(TEXT, tokens), Rotary(pe))
     placing = Placing(ReferencePositions(), Rotary(embedder(turn)), Flux1.axes)
 
     def run() -> Tensor:
-        with called(images, options, placing):
+        with _call_going_on(images, settings, placing):
             token = current_layer.set(layer)
             try:
-                return shared_joint_attention(attention_pytorch, q, k, v, HEADS, skip_reshape=True)
+                changed = {"q": q, "k": k, "v": v}
+                if BEFORE in options:
+                    changed |= align_before_rotation(q, k, v, pe)
+                rotated = apply_rope(changed["q"], changed["k"], pe)
+                return shared_joint_attention(attention_pytorch, *rotated, changed["v"], HEADS, skip_reshape=True)
             finally:
                 current_layer.reset(token)
 
     return run
 
 
-class called:
-    """Within the context a model call of `images` images is going on that shares with `options`."""
+@contextmanager
+def _call_going_on(images: int, options: dict[str, Any], placing: Any) -> Iterator[None]:
+    """Within the context the layers are in a model call of `images` images that shares with `options`."""
+    from style_aligned.shared_attention.host.calls import Call, Run, current_call
+    from style_aligned.shared_attention.host.families.joint_attention import PLACING
+    from style_aligned.shared_attention.layers import LayerSelection
+    from style_aligned.shared_attention.rows import Rows
+    from style_aligned.shared_attention.sharing import SharingSettings
+    from style_aligned.shared_attention.sources import RowsOfCall
 
-    def __init__(self, images: int, options: dict[str, Any], placing: Any) -> None:
-        from style_aligned.shared_attention.host.calls import Call, Run, current_call
-        from style_aligned.shared_attention.host.families.joint_attention import PLACING
-        from style_aligned.shared_attention.layers import LayerSelection
-        from style_aligned.shared_attention.rows import Rows
-        from style_aligned.shared_attention.sharing import SharingSettings
-        from style_aligned.shared_attention.sources import RowsOfCall
-
-        source, layers = RowsOfCall(Rows(1, images)), LayerSelection.parse("all")
-        self.call = Call(Run(images), source, SharingSettings(**options), layers, notes={PLACING: placing})
-        self.current = current_call
-
-    def __enter__(self) -> None:
-        self.token = self.current.set(self.call)
-
-    def __exit__(self, *_: object) -> None:
-        self.current.reset(self.token)
+    source, layers = RowsOfCall(Rows(1, images)), LayerSelection.parse("all")
+    call = Call(Run(images), source, SharingSettings(**options), layers, notes={PLACING: placing})
+    token = current_call.set(call)
+    try:
+        yield
+    finally:
+        current_call.reset(token)
 
 
 def block_variants(device: torch.device, dtype: torch.dtype, images: int) -> list[Measured]:

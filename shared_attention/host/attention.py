@@ -83,6 +83,7 @@ class SharedAttention:
             )
 
     def _is_on(self) -> bool:
+        """Whether anything is shared at some time of a run."""
         is_never = self.sampling_range.is_empty or self.sampling_range.start == 1.0
         return self.settings.strength > 0.0 and not is_never
 
@@ -106,7 +107,7 @@ class SharedAttention:
         source = _source(run, len(x), options, c_crossattn)
         if source is not None:
             family.check_call(kwargs)
-        if source is not None and self.reference_without_control:
+        if source is not None and self.reference_without_control and self._is_on():
             control = without_control(control, source.rows)
         call = Call(run, self._if_on(source, t, base_model), self.settings, family.selection(self.layers))
         run.model_calls += 1

@@ -33,6 +33,12 @@ def test_the_reference_is_as_without_a_hint(model, cfg: float):
     assert relative_error(on[1:], sample(shared(model), cfg=cfg, steps=2)[1:]) > 1e-2
 
 
+def test_off_is_the_hosts_to_the_bit(model):
+    hinted = with_control(conditioning(3))
+    off = shared(model, reference_without_control=True, strength=0.0)
+    assert torch.equal(sample(off, positive=hinted, steps=2), sample(model, positive=hinted, steps=2))
+
+
 @pytest.mark.usefixtures("split_calls")
 def test_also_in_separate_calls(model):
     on = sample(shared(model, reference_without_control=True), positive=with_control(conditioning(3)), steps=2)
