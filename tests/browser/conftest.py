@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from releases import HOST
+from releases import HOST, MINIATURES
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -22,7 +22,7 @@ from chromium import HOW_TO_GET_ONE, find, launch
 from workbench import SIZE, Workbench
 
 from devtools.package import copy_tracked_files
-from devtools.server import PACK_NAME, ROOT, TOY_CHECKPOINT, Server, link_file
+from devtools.server import PACK_NAME, ROOT, TOY_CHECKPOINT, Server, link_file, link_folder
 from devtools.thumbnails import WORKFLOWS, place_pictures, with_icon_model
 from devtools.workflow import set_widget, to_prompt
 
@@ -58,9 +58,13 @@ def checkpoint_names() -> set[str]:
 
 @pytest.fixture(scope="package")
 def server(chromium: Path, comfyui_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The icon model is there under the names of the checkpoints in the workflows, so that they open as a user's do."""
+    """There are small models under the names in the workflows, so that these open as a user's do.
+
+    The icon model stands for checkpoints, for transformers their miniatures.
+    """
     base = tmp_path_factory.mktemp("base")
     install_pack(base / "custom_nodes")
+    link_folder(MINIATURES, base / "custom_nodes" / MINIATURES.name)
     checkpoints = base / "models" / "checkpoints"
     checkpoints.mkdir(parents=True)
     for name in checkpoint_names():

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from test_templates import NAMES
+from releases import skip_without_its_model
+from test_templates import NAMES, shipped
 from workbench import FOR_ICONS, STEPS
 
+from devtools.client import Client
 from devtools.thumbnails import PICTURE_SIZE
 
 SAVED = re.compile(r"style_references/\S+\.safetensors")
@@ -17,7 +19,8 @@ LONG_NODES = ("StyleAlignedInvert", "KSampler")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_draws_its_pictures(bench, name: str):
+def test_draws_its_pictures(bench, server: Client, name: str):
+    skip_without_its_model(shipped(name), server.object_info())
     bench.open_template(name)
     bench.set_values(FOR_ICONS)
     assert bench.run()["kind"] == "execution_success"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
+from releases import skip_without_its_model
 
 from devtools.client import Client
 from devtools.thumbnails import THUMBNAIL_SIZE, WORKFLOWS
@@ -45,6 +46,7 @@ def test_all_are_listed_with_their_thumbnails(bench):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_opens_as_it_was_written(bench, server: Client, name: str):
+    skip_without_its_model(shipped(name), server.object_info())
     bench.open_template(name)
     expect(bench.overlay()).to_have_count(0)
     graph = bench.graph()

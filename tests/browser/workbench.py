@@ -23,11 +23,12 @@ STEPS = 4
 _SMALL = {"width": PICTURE_SIZE, "height": PICTURE_SIZE}
 FOR_ICONS = {
     "EmptyLatentImage": _SMALL,
+    "EmptySD3LatentImage": _SMALL,
     "ImageScale": _SMALL,
     "StyleAlignedInvert": {"steps": STEPS},
     "KSampler": {"steps": STEPS},
 }
-"""What a workflow needs to be changed in for the icon model, and to be quick."""
+"""What a workflow needs to be changed in for a small model, and to be quick."""
 
 # What the host's own interface reports on a new server without a network.
 _HOST_NOISE = [

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from releases import MINIATURES, skip_without_its_model
 
-from devtools.server import Result, Server
-from devtools.thumbnails import CONTINUING, WORKFLOWS, place_pictures, with_icon_model
+from devtools.server import Result, Server, link_folder
+from devtools.thumbnails import CONTINUING, WORKFLOWS, place_pictures, with_icon_model, with_size
 from devtools.workflow import Graph, ObjectInfo, set_widget, to_prompt
 
 Pictures = list[np.ndarray]
@@ -29,16 +30,21 @@ def expected_errors() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def server(comfyui_path: Path, expected_errors: list[str]) -> Iterator[Server]:
+def server(
+    comfyui_path: Path, expected_errors: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """On the CPU, where the same graph gives the same picture to the last bit.
 
     On one thread: with pictures this small several wait for one another much of the time, and on a busy machine nearly
-    all of it.
+    all of it. With the miniatures of transformers, which workflows find under the names of the published files.
     """
+    base = tmp_path_factory.mktemp("base")
+    (base / "custom_nodes").mkdir()
+    link_folder(MINIATURES, base / "custom_nodes" / MINIATURES.name)
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("OMP_NUM_THREADS", "1")
-            server = stack.enter_context(Server(comfyui_path, cpu=True))
+            server = stack.enter_context(Server(comfyui_path, base, cpu=True))
         place_pictures(server)
         yield server
         errors = [found["error"] for found in _TRACEBACK.finditer(server.log_text())]
@@ -53,7 +59,10 @@ def object_info(server: Server) -> ObjectInfo:
 
 @pytest.fixture
 def icon_graph(object_info: ObjectInfo, request: pytest.FixtureRequest) -> Callable[..., Graph]:
-    """A shipped workflow, by name, made for the icon model and few steps; `settings` are the sampler's."""
+    """A shipped workflow, by name, made for a small model and few steps; `settings` are the sampler's.
+
+    The small model is the icon model, or for a transformer its miniature, which the workflow finds as it is.
+    """
 
     def prepare(name: str = "style_aligned_sd15", **settings: Any) -> Graph:
         if name == CONTINUING:
@@ -64,8 +73,14 @@ def icon_graph(object_info: ObjectInfo, request: pytest.FixtureRequest) -> Calla
 
 
 def few_steps(name: str, object_info: ObjectInfo, **settings: Any) -> Graph:
-    graph = with_icon_model(json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8")), object_info)
-    if any(node["type"] == "StyleAlignedInvert" for node in graph["nodes"]):
+    graph = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+    kinds = {node["type"] for node in graph["nodes"]}
+    if "UNETLoader" in kinds:
+        skip_without_its_model(graph, object_info)
+        graph = with_size(graph, object_info)
+    else:
+        graph = with_icon_model(graph, object_info)
+    if "StyleAlignedInvert" in kinds:
         graph = set_widget(graph, "StyleAlignedInvert", "steps", 6, object_info)
     for setting, value in {"steps": 3, **settings}.items():
         graph = set_widget(graph, "KSampler", setting, value, object_info)
