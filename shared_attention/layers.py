@@ -12,6 +12,8 @@ LayerKey = tuple[str, int]
 """A section of the model and a number within it, such as ("input", 4) or ("double", 18)."""
 
 ALL = "all"
+SECTIONS = ("input", "middle", "output", "double", "single")
+"""What the parts of models are called: those of UNets, and the blocks of transformers with two streams and with one."""
 _TOKEN = re.compile(r"(?P<section>[a-z_]+)(?:\.(?P<first>\d+)(?:-(?P<last>\d+))?)?")
 
 
@@ -77,7 +79,8 @@ def describe(layers: Collection[LayerKey]) -> Iterator[str]:
 
 def _parse_word(word: str) -> LayerRange:
     match = _TOKEN.fullmatch(word)
-    if match is None or (match["section"] == ALL and match["first"]):
+    is_all = match is not None and match["section"] == ALL and match["first"] is None
+    if match is None or not (is_all or match["section"] in SECTIONS):
         raise ValueError(
             f"blocks: {word!r} is not a block. Write a section of the model, with a number or a range where wanted, "
             "such as input.4-8, middle, output.0-5 or double.0-18, single. Write all for every block, or leave blocks "

@@ -18,7 +18,7 @@ def test_video_models_are_refused_by_name():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"blocks": "input.4-x"}, "'input.4-x' is not a block"),
+        ({"blocks": "inptu.4"}, "'inptu.4' is not a block"),
         ({"start_percent": 0.8, "end_percent": 0.2}, "lies after end_percent"),
         ({"start_percent": 1.2}, "from 0 to 1"),
     ],
@@ -37,7 +37,11 @@ def test_good_and_connected_values_pass(values: dict):
 
 @pytest.mark.parametrize(
     ("blocks", "named"),
-    [("input.99", "'input.99' names"), ("middle, output.40-60", "'output.40-60' names"), ("up.1, inptu", "'up.1' and")],
+    [
+        ("input.99", "'input.99' names"),
+        ("middle, output.40-60", "'output.40-60' names"),
+        ("double.1, single", "'double.1' and 'single' name"),
+    ],
 )
 def test_blocks_that_name_nothing_are_refused_with_what_there_is(blocks: str, named: str):
     with pytest.raises(ValueError, match=named) as caught:

@@ -49,7 +49,7 @@ def test_empty_prompts_over_a_connection(server, object_info, icon_graph, expect
         server.run(prompt)
 
 
-def test_a_model_without_a_unet(server, object_info, icon_graph, transformer, expected_errors):
+def test_group_norms_that_a_transformer_has_not(server, object_info, icon_graph, transformer, expected_errors):
     prompt = to_prompt(icon_graph(), object_info)
     prompt["transformer"] = {
         "class_type": "UNETLoader",
@@ -57,9 +57,10 @@ def test_a_model_without_a_unet(server, object_info, icon_graph, transformer, ex
     }
     for node in prompt.values():
         if node["class_type"] == SHARING:
-            node["inputs"]["model"] = ["transformer", 0]
-    expected_errors.append("ValueError: Style Aligned cannot share attention in this model (SD3)")
-    with pytest.raises(PromptFailed, match=r"\(SD3\).*SD 1.x, SD 2.x, SDXL"):
+            node["inputs"] |= {"model": ["transformer", 0], "share_group_norm": True}
+    said = "share_group_norm is on and Stable Diffusion 3 has no group norms"
+    expected_errors.append(f"ValueError: {said}")
+    with pytest.raises(PromptFailed, match=f"{said}.*Switch it off"):
         server.run(prompt)
 
 

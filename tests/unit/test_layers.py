@@ -42,7 +42,8 @@ def test_a_range_includes_both_ends(block, length):
 
 
 @pytest.mark.parametrize(
-    "token", ["input.", "input.a", "input.4-", "4-8", "input4", "input.-1", "input.4-8-9", "all.3", "."]
+    "token",
+    ["inptu.4", "up.1", "input.", "input.a", "input.4-", "4-8", "input4", "input.-1", "input.4-8-9", "all.3", "."],
 )
 def test_a_bad_token_is_named(token):
     with pytest.raises(ValueError, match="is not a block") as caught:
@@ -60,9 +61,9 @@ LAYERS = [*(("input", n) for n in (1, 2, 4, 5)), ("middle", 0), *(("output", n) 
 
 def test_words_that_name_nothing_are_named_with_what_there_is():
     with pytest.raises(ValueError, match="blocks") as caught:
-        LayerSelection.parse("middle, output.40-60, input.99, inptu.4").require_in(LAYERS)
+        LayerSelection.parse("middle, output.40-60, input.99, single").require_in(LAYERS)
     assert str(caught.value) == (
-        "blocks: 'output.40-60', 'input.99' and 'inptu.4' name nothing that can share in this model. "
+        "blocks: 'output.40-60', 'input.99' and 'single' name nothing that can share in this model. "
         "It has input.1-2, input.4-5, middle.0, output.0-8; write all for every one of them."
     )
 
