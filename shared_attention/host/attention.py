@@ -5,6 +5,7 @@ The model is never modified: what a family changes to reach its layers lasts for
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -55,6 +56,7 @@ class SharedAttention:
         self.layers = layers
         self.sampling_range = sampling_range
         self.reference_without_control = reference_without_control
+        self._has_told = False
 
     def around_run(
         self,
@@ -102,7 +104,13 @@ class SharedAttention:
         base_model, options = executor.class_obj, dict(transformer_options or {})
         unet, run = base_model.diffusion_model, options.get(KEY)
         family = families.of_unet(unet)  # a guider's second model has this one's wrappers, whatever it is
-        if run is None or family is None:  # outside of a sampling run nobody knows the batch
+        if run is None and self._is_on() and not self._has_told:
+            self._has_told = True
+            logging.warning(
+                "Style Aligned: another node calls the model outside of a sampling run of ComfyUI, so that nobody "
+                "knows the batch; nothing is shared there."
+            )
+        if run is None or family is None:
             return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
         source = _source(run, len(x), options, c_crossattn)
         if source is not None:

@@ -131,6 +131,20 @@ def test_calls_from_another_thread(model):
     assert torch.equal(sample(called_by(shared(model, **OPTIONS), threaded)), sample(shared(model, **OPTIONS)))
 
 
+def test_a_model_that_is_called_outside_of_a_run_is_told_once(model, caplog: pytest.LogCaptureFixture):
+    """As by a sampler that another node has written around the host's own."""
+    sharing = shared(model)
+    options = {"cond_or_uncond": [0], "wrappers": sharing.wrappers}
+    context = conditioning(3)[0][0]
+    calls = [
+        patcher.model.apply_model(noise(3), torch.ones(3), c_crossattn=context, transformer_options=given)
+        for patcher, given in ((model, {"cond_or_uncond": [0]}), (sharing, options), (sharing, options))
+    ]
+    assert torch.equal(calls[0], calls[1])
+    assert torch.equal(calls[0], calls[2])
+    assert caplog.text.count("outside of a sampling run") == 1
+
+
 def of_its_own(apply_model, arguments) -> Tensor:
     """A forward pass that another node has written itself, as DeepCache has."""
     return arguments["input"] * 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from style_aligned.shared_attention.conditioning import batch_conditionings, first_row
+from style_aligned.shared_attention.lines import LINE
 from style_aligned.shared_attention.prompts import parse_prompts
 
 
@@ -151,3 +152,26 @@ def test_another_text_encoder_is_refused():
     wide = [torch.randn(1, 3, 6), {}]
     with pytest.raises(ValueError, match=r"prompt 1 was encoded by another.*prompt 2 \(4 and 6 channels\)"):
         batch_conditionings([[entry(3)], [wide]])
+
+
+def further(**options: torch.Tensor) -> list:
+    return [entry(3, **options)]
+
+
+def test_further_encodings_of_a_prompt_are_rows_too():
+    encodings = [torch.randn(1, 4, 5, 2) for _ in range(3)]
+    [[_, options]] = batch_conditionings([further(conditioning_llama3=each) for each in encodings])
+    assert torch.equal(options["conditioning_llama3"], torch.cat(encodings))
+
+
+@pytest.mark.parametrize("second", [{}, {"conditioning_byt5small": torch.ones(1, 9, 2)}], ids=["none", "longer"])
+def test_further_encodings_that_are_no_rows_make_lines(second: dict):
+    """No line may lose what it has, or have what another asks for."""
+    mask = torch.ones(1, 3, dtype=torch.int64)
+    first = {"conditioning_byt5small": torch.zeros(1, 4, 2), "attention_mask": mask}
+    combined = batch_conditionings([further(**first), further(**second, attention_mask=0 * mask)])
+    assert [options[LINE].row for _, options in combined] == [0, 1]
+    for (_, options), given in zip(combined, (first, second), strict=True):
+        assert ("conditioning_byt5small" in options) == ("conditioning_byt5small" in given)
+        if given:
+            assert torch.equal(options["conditioning_byt5small"], given["conditioning_byt5small"])
