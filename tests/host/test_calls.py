@@ -192,3 +192,20 @@ def test_every_attention_of_the_host(model, oracle, attention: str):
         *args, **kwargs
     )
     assert relative_error(sample(sharing, steps=1), sample(oracle, steps=1)) < 1e-5
+
+
+@pytest.mark.skipif(not hasattr(custom_sampler, "DualModelGuider"), reason="this ComfyUI has no guider of two models")
+def test_a_guider_of_two_models(model):
+    """Each model's own references are read in its calls; both know the run."""
+    other = tiny_model("sd15", seed=1)
+    positive, negative = conditioning(3, seed=1), conditioning(3, seed=2)
+    alone = {"steps": 1, "cfg": 1.0}
+    cond = sample(shared(model, **OPTIONS), positive=positive, **alone)
+    uncond = sample(shared(other, **OPTIONS), positive=negative, **alone)
+    guider = custom_sampler.DualModelGuider.execute(
+        shared(model, **OPTIONS), positive, 4.0, shared(other, **OPTIONS), negative
+    ).result[0]
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 1)
+    sampler, initial = comfy.samplers.sampler_object("euler"), noise(3)
+    together = guider.sample(initial, torch.zeros_like(initial), sampler, sigmas, disable_pbar=True, seed=3)
+    assert relative_error(together, uncond + 4.0 * (cond - uncond)) < 1e-5
