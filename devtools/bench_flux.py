@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from devtools.measuring import Measured
 
-HEADS, CHANNELS, TEXT = 24, 128, 512
+HEADS, CHANNELS, TEXT, SIDE = 24, 128, 512, 64
 AXES = [16, 56, 56]
 BEFORE = "before"
 VARIANTS: dict[str, dict[str, Any] | None] = {
@@ -46,7 +46,6 @@ def joint_attention_variants(device: torch.device, dtype: torch.dtype, images: i
 def _attention(
     device: torch.device, dtype: torch.dtype, images: int, options: dict[str, Any] | None
 ) -> Callable[[], Tensor]:
-    from comfy.ldm.flux.layers import EmbedND
     from comfy.ldm.flux.math import apply_rope
     from comfy.ldm.modules.attention import attention_pytorch
     from style_aligned.shared_attention.host.families.flux import Flux1
@@ -60,20 +59,14 @@ def _attention(
     from style_aligned.shared_attention.positions import ReferencePositions
     from style_aligned.shared_attention.rotary import Rotary
 
-    side = 64
-    tokens = TEXT + side * side
+    pe, turn = _rotations(device)
+    tokens = pe.shape[2]
     q, k, v = torch.randn((3, images, HEADS, tokens, CHANNELS), device=device).to(dtype)
-    ids = torch.zeros(1, tokens, 3, device=device)
-    ids[0, TEXT:, 1:] = torch.cartesian_prod(torch.arange(side), torch.arange(side)).to(device)
-    embedder = EmbedND(CHANNELS, 10000, AXES)
-    pe = embedder(ids)
     if options is None:
         return lambda: attention_pytorch(*apply_rope(q, k, pe), v, HEADS, skip_reshape=True)
     settings = {name: value for name, value in options.items() if name != BEFORE}
-    turn = torch.zeros(1, 1, 3, device=device)
-    turn[..., 2] = side
     layer = Layer(("single", 0), lambda _: slice(TEXT, tokens), Rotary(pe))
-    placing = Placing(ReferencePositions(), Rotary(embedder(turn)), Flux1.axes)
+    placing = Placing(ReferencePositions(), Rotary(turn), Flux1.axes)
 
     def run() -> Tensor:
         with _call_going_on(images, settings, placing):
@@ -88,6 +81,17 @@ def _attention(
                 current_layer.reset(token)
 
     return run
+
+
+def _rotations(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of all tokens, and by the width of the image."""
+    from comfy.ldm.flux.layers import EmbedND
+
+    ids = torch.zeros(1, TEXT + SIDE * SIDE, 3, device=device)
+    ids[0, TEXT:, 1:] = torch.cartesian_prod(torch.arange(SIDE), torch.arange(SIDE)).to(device)
+    offset = torch.tensor([[[0.0, 0.0, SIDE]]], device=device)
+    embedder = EmbedND(CHANNELS, 10000, AXES)
+    return embedder(ids), embedder(offset)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..inversion import inversion_steps
 from ..trajectory import LatentSpace, Trajectory
 from . import families
+from .families.transformer import Transformer
 from .reference_latent import kind_of, latent_space, one_image
 from .reference_run import KEY as REFERENCE_ROW
 from .wrappers import STEP_CACHES, SamplingCallback, detach
@@ -110,10 +111,10 @@ def _require_invertible(model: Any) -> None:
     denoises = isinstance(sampling, (comfy.model_sampling.EPS, comfy.model_sampling.CONST))
     turns_images = isinstance(sampling, (comfy.model_sampling.IMG_TO_IMG, comfy.model_sampling.IMG_TO_IMG_FLOW))
     is_video = model.model.model_config.unet_config.get("use_temporal_attention", False)
-    # Some image models have latents of one frame; of those with frames, the ones that can share are image models.
+    # Some transformers that make images have latents of one frame: those that can share.
     has_frames = model.get_model_object("latent_format").latent_dimensions != 2
-    makes_images = families.of_unet(model.get_model_object("diffusion_model")) is not None
-    is_image = not is_video and (makes_images or not has_frames)
+    family = families.of_unet(model.get_model_object("diffusion_model"))
+    is_image = not is_video and (not has_frames or isinstance(family, Transformer))
     if not denoises or turns_images or not is_image:
         raise ValueError(
             f"Style Aligned cannot invert an image with this model ({type(model.model).__name__}). It needs a model "

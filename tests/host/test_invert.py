@@ -1,4 +1,4 @@
-"""StyleAlignedInvert in the host's sampling: against the float64 oracle, beside other nodes, and what it refuses."""
+"""StyleAlignedInvert in the host's sampling: against the float64 oracle, and beside other nodes."""
 
 from __future__ import annotations
 
@@ -15,37 +15,24 @@ import latent_preview
 import pytest
 import torch
 from inversion_oracles import alphas_of, ddim_inversion, flow_inversion, noise_from_v, scaled_linear_alphas
+from inverting import (
+    CFG,
+    LATENT,
+    NEGATIVE,
+    POSITIVE,
+    SCALE,
+    STEPS,
+    TIMESTEPS,
+    Predict,
+    inverted,
+    patched_sampling,
+)
 from oracles import relative_error
-from releases import since
 from sampling import noise, sample, shared
-from style_aligned.nodes.invert import StyleAlignedInvert
 from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
 from style_aligned.shared_attention.trajectory import LatentSpace, Trajectory
-from tiny_models import conditioning, randomise, tiny_model, tiny_sd3, tiny_svd
+from tiny_models import conditioning, randomise, tiny_model, tiny_sd3
 from torch import Tensor
-
-Model = comfy.model_patcher.ModelPatcher
-Predict = Callable[[Tensor, float], Tensor]
-
-STEPS = 4  # of 1000 timesteps: 0, 333, 666 and 999, none between two entries of the model's table
-TIMESTEPS = [0, 333, 666, 999]
-CFG = 2.0
-LATENT = {"samples": noise(1, seed=5)}
-POSITIVE, NEGATIVE = conditioning(seed=1), conditioning(seed=2)
-SCALE = comfy.latent_formats.SD15().scale_factor
-
-
-def inverted(model: Model, latent: dict[str, Any] = LATENT, **inputs: Any) -> Trajectory:
-    """The output of the node."""
-    inputs = {"positive": POSITIVE, "negative": NEGATIVE, "steps": STEPS, "cfg": CFG, **inputs}
-    return StyleAlignedInvert.execute(model, latent=latent, **inputs).result[0]
-
-
-def patched_sampling(model: Model, node: str, *settings: Any) -> Model:
-    """The output of one of the host's ModelSampling nodes."""
-    from comfy_extras import nodes_model_advanced
-
-    return getattr(nodes_model_advanced, node)().patch(model, *settings)[0]
 
 
 def guided_network(seed: int = 0) -> Predict:
@@ -264,79 +251,3 @@ def test_a_run_that_raises_leaves_the_model_clean(monkeypatch: pytest.MonkeyPatc
     assert not any(functions for kinds in model.wrappers.values() for functions in kinds.values())
     assert torch.equal(inverted(model).latents, plain)
     assert torch.equal(sample(model), before)
-
-
-def with_latent_format(latent_format: Any) -> Model:
-    model = tiny_model("sd15")
-    model.add_object_patch("latent_format", latent_format)
-    return model
-
-
-def with_sampling(kind: type) -> Model:
-    class Sampling(comfy.model_sampling.ModelSamplingDiscrete, kind):
-        pass
-
-    model = tiny_model("sd15")
-    model.add_object_patch("model_sampling", Sampling())
-    return model
-
-
-class Nested:
-    is_nested = True
-
-
-@pytest.mark.parametrize(
-    ("latent", "message"),
-    [
-        (noise(3), "has 3 images; give one"),
-        (torch.zeros(1, 4, 8, 8), "is empty"),
-        (noise(1, channels=16), "16 latent channels, this model has 4"),
-        (torch.randn(1, 4, 5, 8, 8), "frames"),
-        (Nested(), "several parts"),
-    ],
-    ids=["several", "zero", "channels", "video", "nested"],
-)
-def test_what_is_no_single_image_is_refused(latent: Any, message: str):
-    with pytest.raises(ValueError, match=message):
-        inverted(tiny_model("sd15"), {"samples": latent})
-
-
-@pytest.mark.parametrize(
-    ("build", "name"),
-    [
-        (tiny_svd, "SVD_img2vid"),
-        (lambda: with_latent_format(comfy.latent_formats.Wan21()), "BaseModel"),
-        (lambda: with_sampling(comfy.model_sampling.IMG_TO_IMG), "BaseModel"),
-        pytest.param(
-            lambda: with_sampling(comfy.model_sampling.V_PREDICTION_DDPM),
-            "BaseModel",
-            marks=since("0.24.0", "CogVideoX"),
-        ),
-    ],
-    ids=["video UNet", "video latents", "image to image", "CogVideoX"],
-)
-def test_models_that_cannot_be_inverted_are_refused_by_name(build: Callable[[], Model], name: str):
-    with pytest.raises(ValueError, match=rf"cannot invert an image with this model \({name}\)"):
-        inverted(build())
-
-
-@pytest.mark.parametrize("node", ["EasyCacheNode", "LazyCacheNode"])
-def test_the_hosts_caches_skip_no_step(node: str):
-    """They expect noise levels to fall."""
-    from comfy_extras import nodes_easycache
-
-    model = tiny_model("sd15")
-    cached = getattr(nodes_easycache, node).execute(model, 3.0, 0.1, 0.95, False).result[0]
-    assert torch.equal(inverted(cached, steps=8).latents, inverted(model, steps=8).latents)
-
-
-def test_no_steps():
-    with pytest.raises(ValueError, match="steps is 0; give a number from 1"):
-        inverted(tiny_model("sd15"), steps=0)
-
-
-def test_values_that_are_no_numbers_are_refused():
-    model = tiny_model("sd15")
-    model.set_model_sampler_post_cfg_function(lambda arguments: arguments["denoised"] * math.nan)
-    with pytest.raises(ValueError, match="no numbers"):
-        inverted(model)
