@@ -23,7 +23,15 @@ class StyleAlignedPositions(io.ComfyNode):
                 "that is copied. For transformers such as Flux, Qwen-Image and Z-Image, before or after Share "
                 "Attention."
             ),
-            search_aliases=["style aligned", "shared attention", "rope", "untwisting rope", "shiftpe", "alignedgen"],
+            search_aliases=[
+                "style aligned",
+                "shared attention",
+                "consistent style",
+                "rope",
+                "untwisting rope",
+                "shiftpe",
+                "alignedgen",
+            ],
             inputs=[
                 io.Model.Input(
                     "model", tooltip="A transformer with rotary positions, with or without Share Attention."
