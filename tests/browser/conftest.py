@@ -25,6 +25,7 @@ from devtools.package import copy_tracked_files
 from devtools.server import PACK_NAME, ROOT, TOY_CHECKPOINT, Server, link_file, link_folder
 from devtools.thumbnails import WORKFLOWS, place_pictures, with_icon_model
 from devtools.workflow import set_widget, to_prompt
+from toy.control import write_checkpoint
 
 PICTURES = ROOT / "output" / "browser" / HOST
 
@@ -49,11 +50,10 @@ def install_pack(custom_nodes: Path) -> Path:
     return installed
 
 
-def checkpoint_names() -> set[str]:
-    """The checkpoints that the workflows name, as files that a user has."""
+def names_for(loader: str) -> set[str]:
+    """The models that the workflows name in nodes of the kind `loader`, as files that a user has."""
     graphs = [json.loads(path.read_text(encoding="utf-8")) for path in WORKFLOWS.glob("*.json")]
-    loaders = [node for graph in graphs for node in graph["nodes"] if node["type"] == "CheckpointLoaderSimple"]
-    return {node["widgets_values"][0] for node in loaders}
+    return {node["widgets_values"][0] for graph in graphs for node in graph["nodes"] if node["type"] == loader}
 
 
 @pytest.fixture(scope="package")
@@ -67,8 +67,11 @@ def server(chromium: Path, comfyui_path: Path, tmp_path_factory: pytest.TempPath
     link_folder(MINIATURES, base / "custom_nodes" / MINIATURES.name)
     checkpoints = base / "models" / "checkpoints"
     checkpoints.mkdir(parents=True)
-    for name in checkpoint_names():
+    for name in names_for("CheckpointLoaderSimple"):
         link_file(TOY_CHECKPOINT, checkpoints / name)
+    control = write_checkpoint(base / "models" / "controlnet")
+    for name in names_for("ControlNetLoader"):
+        link_file(control, control.with_name(name))
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OMP_NUM_THREADS", "1")
         previews = ["--preview-method", "auto"]

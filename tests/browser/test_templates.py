@@ -38,8 +38,9 @@ def test_all_are_listed_with_their_thumbnails(bench):
     cards = dialog.locator("[data-testid^=template-workflow-]")
     expect(cards).to_have_count(len(NAMES))
     for name in NAMES:
-        picture = dialog.get_by_test_id(f"template-workflow-{name}").locator("img").first
-        picture.scroll_into_view_if_needed()
+        card = dialog.get_by_test_id(f"template-workflow-{name}")
+        card.scroll_into_view_if_needed()  # pictures are not there before they are in sight
+        picture = card.locator("img").first
         expect(picture).to_have_js_property("naturalWidth", THUMBNAIL_SIZE)
     bench.shot("templates")
 
