@@ -15,6 +15,8 @@ from style_aligned.shared_attention.rotary import Rotary
 from torch import Tensor
 from variant import Variant
 
+pytestmark = pytest.mark.thorough
+
 PATCHED = ("flux_dev", "flux2_dev", "chroma", "longcat", "hunyuan_image", "qwen_image", "mage_flow", "krea2")
 
 

@@ -19,6 +19,8 @@ from style_aligned.shared_attention.layers import LayerKey, LayerSelection
 from style_aligned.shared_attention.rotary import frequency_scales
 from variant import Variant
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).resolve().parents[3]
 FAMILIES = {
     "anima": "Anima",

@@ -48,6 +48,7 @@ def alone(model: Any, variant: Variant, cfg: float) -> torch.Tensor:
     return torch.cat(pictures)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("cfg", [4.0, 1.0])
 @pytest.mark.parametrize("variant", variants(*TYPICAL), indirect=True)
 def test_each_picture_is_what_its_prompt_gives_alone(variant: Variant, cfg: float) -> None:

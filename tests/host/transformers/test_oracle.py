@@ -13,6 +13,8 @@ from runs import run, variants
 from torch import Tensor
 from variant import Variant
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize("variant", variants(), indirect=True)
 def test_without_sharing_it_is_the_plain_model(variant: Variant) -> None:

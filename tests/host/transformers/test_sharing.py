@@ -39,6 +39,7 @@ def test_every_option_at_once(variant: Variant) -> None:
     assert relative_error(actual, dense(variant, **settings)) < TOLERANCE
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "settings",
     [
@@ -59,6 +60,7 @@ def test_option(variant: Variant, settings: dict[str, Any]) -> None:
     assert relative_error(actual, dense(variant)) > 10 * TOLERANCE
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "settings",
     [{"positions": "same"}, {"positions": "none"}, {"high": 0.4, "low": 1.3}],
@@ -71,6 +73,7 @@ def test_positions(variant: Variant, settings: dict[str, Any]) -> None:
     assert relative_error(actual, dense(variant, **settings)) < TOLERANCE
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("settings", [{"positions": "same"}, {"positions": "none"}], ids=lambda s: s["positions"])
 @pytest.mark.parametrize("variant", variants("flux_dev", "ideogram4", "cosmos_predict2"), indirect=True)
 def test_frequencies_of_a_reference_placed_elsewhere(variant: Variant, settings: dict[str, Any]) -> None:
@@ -98,6 +101,7 @@ def test_split_calls(variant: Variant) -> None:
     assert relative_error(run(shared_everywhere(variant.model()), variant), dense(variant)) < TOLERANCE
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("variant", variants(*TYPICAL), indirect=True)
 def test_three_chunks(variant: Variant) -> None:
     """Two positive prompts and a negative one in a call."""
@@ -147,6 +151,7 @@ def stretched(variant: Variant, factor: float) -> Variant:
     return replace(variant, tokens=tokens, transformer_options={"rope_options": {"scale_x": factor}})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("blocks", "chosen"),
     [
@@ -172,6 +177,7 @@ def test_flux_shares_its_single_blocks_where_none_are_named(variant: Variant) ->
     assert relative_error(actual, expected) < TOLERANCE
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("variant", variants(*TYPICAL), indirect=True)
 def test_half_precision_adds_no_more_than_rounding(variant: Variant) -> None:
     """Sharing in bfloat16 is as close to float64 as the model itself is."""
