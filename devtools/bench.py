@@ -123,7 +123,7 @@ def sd15(device: torch.device, dtype: torch.dtype) -> Any:
 
 def with_sharing(model: Any, options: dict[str, Any] | None, side: int) -> Any:
     from style_aligned.shared_attention.host.attention import SharedAttention, share_attention
-    from style_aligned.shared_attention.host.reference_row import ReferenceRow, hold_reference
+    from style_aligned.shared_attention.host.row.holding import ReferenceRow, hold_reference
     from style_aligned.shared_attention.layers import LayerSelection
     from style_aligned.shared_attention.schedule import SamplingRange
     from style_aligned.shared_attention.sharing import SharingSettings

@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..shared_attention.host.reference_batch import batch_from_noise, batch_from_pictures, batch_from_reference
 from ..shared_attention.host.reference_latent import one_image, require_matching
-from ..shared_attention.host.reference_row import ReferenceRow, hold_reference
+from ..shared_attention.host.row.batch import batch_from_noise, batch_from_pictures, batch_from_reference
+from ..shared_attention.host.row.holding import ReferenceRow, hold_reference
 from ..shared_attention.trajectory import Trajectory
 from .limits import require_limits
 from .sockets import StyleTrajectory

@@ -19,7 +19,7 @@ from ..sources import RowsOfCall, Source
 from . import families, line_by_line
 from .calls import KEY, Call, Options, Run, current_call, known_run, rows_of_call
 from .compiling import own_graphs
-from .reference_control import without_control
+from .row.control import without_control
 from .wrappers import attach
 
 

@@ -21,7 +21,7 @@ from ..trajectory import LatentSpace, Trajectory
 from . import families
 from .families.transformer import Transformer
 from .reference_latent import kind_of, latent_space, one_image
-from .reference_run import KEY as REFERENCE_ROW
+from .row.run import KEY as REFERENCE_ROW
 from .wrappers import STEP_CACHES, SamplingCallback, detach
 
 Conditioning = list[list[Any]]

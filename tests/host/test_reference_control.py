@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from style_aligned.shared_attention.host.reference_control import without_control
+from style_aligned.shared_attention.host.row.control import without_control
 from style_aligned.shared_attention.rows import Rows
 
 

@@ -56,7 +56,7 @@ def test_an_offset_needs_a_trajectory(model):
 
 def test_the_wrapper_matches_the_hosts_signature():
     """Its arguments are passed on by position."""
-    from style_aligned.shared_attention.host.reference_row import ReferenceRow
+    from style_aligned.shared_attention.host.row.holding import ReferenceRow
 
     host = list(inspect.signature(comfy.samplers.CFGGuider.outer_sample).parameters)[1:]
     ours = list(inspect.signature(ReferenceRow.around_run).parameters)[2:]

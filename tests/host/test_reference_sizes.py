@@ -14,7 +14,7 @@ from sampling import shared
 from style_aligned.nodes.invert import StyleAlignedInvert
 from style_aligned.shared_attention.fixed_noise import fixed_noise
 from style_aligned.shared_attention.host.reference_latent import one_image
-from style_aligned.shared_attention.host.reference_run import start_run
+from style_aligned.shared_attention.host.row.run import start_run
 from tiny_models import conditioning, smooth_model
 from torch import Tensor
 

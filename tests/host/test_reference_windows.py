@@ -11,7 +11,7 @@ import pytest
 import torch
 from given_reference import ksampler, with_reference
 from pictured_models import controlled, grounded, inpainting, pictured_model
-from style_aligned.shared_attention.host.reference_run import start_run
+from style_aligned.shared_attention.host.row.run import start_run
 from style_aligned.shared_attention.rows import Rows
 from tiny_models import conditioning, smooth_model
 from torch import Tensor

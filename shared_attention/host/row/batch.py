@@ -9,7 +9,7 @@ import torch
 from comfy.utils import repeat_to_batch_size
 from torch import Tensor
 
-from .reference_latent import images_like
+from ..reference_latent import images_like
 
 
 def batch_from_noise(model: Any, reference: Tensor, targets: int) -> dict[str, Any]:

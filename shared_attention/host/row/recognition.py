@@ -13,7 +13,7 @@ import torch
 from comfy.sample import prepare_noise_inner
 from torch import Tensor
 
-from .reference_run import ReferenceRun
+from .run import ReferenceRun
 
 _ROUNDING = 5e-3
 """Relative; bfloat16 keeps 8 bits, half precision 11."""

@@ -17,8 +17,8 @@ from comfy.conds import CONDConstant, CONDList, CONDRegular
 from comfy.utils import common_upscale, repeat_to_batch_size
 from torch import Tensor
 
-from .reference_grounding import GroundedTargets
-from .reference_run import ReferenceRun
+from .grounding import GroundedTargets
+from .run import ReferenceRun
 
 Cond = dict[str, Any]
 """One conditioning of the host's in a run, with what the model made of it in `model_conds`."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..rows import Rows
+from ...rows import Rows
 
 Control = Mapping[str, Sequence[Tensor | None]]
 """What the host adds to a model's layers, by part of the model: (rows, ...), or one row for all."""

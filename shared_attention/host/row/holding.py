@@ -13,12 +13,12 @@ from typing import Any, cast
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..trajectory import Trajectory
-from .reference_conditioning import with_own_rows
-from .reference_control import Control, without_control
-from .reference_recognition import require_reference
-from .reference_run import KEY, run_of, start_run, with_row_0
-from .wrappers import SamplingCallback, attach
+from ...trajectory import Trajectory
+from ..wrappers import SamplingCallback, attach
+from .conditioning import with_own_rows
+from .control import Control, without_control
+from .recognition import require_reference
+from .run import KEY, run_of, start_run, with_row_0
 
 
 def hold_reference(model: Any, row: ReferenceRow) -> Any:

@@ -10,11 +10,11 @@ import torch
 from comfy.utils import common_upscale
 from torch import Tensor
 
-from ..fixed_noise import fixed_noise
-from ..rows import Rows, UnknownRowsError, find_rows
-from ..trajectory import CleanerStart, NoiseMatched, ReferencePath, Trajectory
-from .calls import window_of
-from .wrappers import SamplingCallback
+from ...fixed_noise import fixed_noise
+from ...rows import Rows, UnknownRowsError, find_rows
+from ...trajectory import CleanerStart, NoiseMatched, ReferencePath, Trajectory
+from ..calls import window_of
+from ..wrappers import SamplingCallback
 
 KEY = "style_aligned.reference_row"
 RESIZING = "bislerp"

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .reference_run import ReferenceRun
+from .run import ReferenceRun
 
 Patch = Callable[[Tensor, dict[str, Any]], Tensor]
 """The host's patch between self- and cross-attention: hidden states (rows, tokens, channels) and a call's options."""

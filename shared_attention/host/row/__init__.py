@@ -1,0 +1,1 @@
+"""A given reference as row 0 of everything that is sampled: the batch, its noise levels, its conditioning."""
