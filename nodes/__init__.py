@@ -8,6 +8,8 @@ from ..shared_attention.host import style_folder
 from .invert import StyleAlignedInvert
 from .positions import StyleAlignedPositions
 from .prompts import StyleAlignedPrompts
+from .record import StyleAlignedRecord
+from .reference import StyleAlignedReference
 from .reference_latent import StyleAlignedReferenceLatent
 from .share_attention import StyleAlignedShareAttention
 from .style_files import StyleAlignedLoadStyle, StyleAlignedSaveStyle
@@ -26,4 +28,6 @@ class StyleAlignedExtension(ComfyExtension):
             StyleAlignedSaveStyle,
             StyleAlignedLoadStyle,
             StyleAlignedPositions,
+            StyleAlignedReference,
+            StyleAlignedRecord,
         ]

@@ -6,7 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..shared_attention.host.reference_latent import one_image, require_matching
+from ..shared_attention.host.recorded_path import RecordedPath, matching_trajectory
+from ..shared_attention.host.reference_latent import one_image
 from ..shared_attention.host.row.batch import batch_from_noise, batch_from_pictures, batch_from_reference
 from ..shared_attention.host.row.holding import ReferenceRow, hold_reference
 from ..shared_attention.trajectory import Trajectory
@@ -57,8 +58,8 @@ class StyleAlignedReferenceLatent(io.ComfyNode):
                 StyleTrajectory.Input(
                     "trajectory",
                     optional=True,
-                    tooltip="From Invert: the reference follows the picture's own path. Without it the reference is "
-                    "the picture with one fixed noise, which costs no model calls.",
+                    tooltip="From Invert or Record: the reference follows the picture's own path. Without it the "
+                    "reference is the picture with one fixed noise, which costs no model calls.",
                 ),
                 io.Int.Input(
                     "offset",
@@ -93,7 +94,7 @@ class StyleAlignedReferenceLatent(io.ComfyNode):
         reference: dict[str, Any],
         targets: int,
         start_from: str,
-        trajectory: Trajectory | None = None,
+        trajectory: Trajectory | RecordedPath | None = None,
         offset: int = 0,
         pictures: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
@@ -101,9 +102,8 @@ class StyleAlignedReferenceLatent(io.ComfyNode):
             require_limits(cls, targets=targets)
         require_limits(cls, offset=offset)
         samples = one_image(model, reference)
-        if trajectory is not None:
-            require_matching(model, samples, trajectory)
-        elif offset > 0:
+        path = matching_trajectory(model, samples, trajectory)
+        if path is None and offset > 0:
             raise ValueError(
                 f"offset is {offset} and needs a trajectory: connect Style Aligned: Invert, or set offset to 0."
             )
@@ -113,5 +113,5 @@ class StyleAlignedReferenceLatent(io.ComfyNode):
             latent = batch_from_reference(reference, samples, targets)
         else:
             latent = batch_from_noise(model, samples, targets)
-        row = ReferenceRow(samples, trajectory, offset, latent["batch_index"][1:])
+        row = ReferenceRow(samples, path, offset, latent["batch_index"][1:])
         return io.NodeOutput(hold_reference(model, row), latent)

@@ -49,7 +49,9 @@ class StyleAlignedSaveStyle(io.ComfyNode):
                     "sets/clay. %year% %month% %day% %hour% %minute% %second% are filled in.",
                 ),
                 StyleTrajectory.Input(
-                    "trajectory", optional=True, tooltip="From Invert, if the set was made with it: it is kept too."
+                    "trajectory",
+                    optional=True,
+                    tooltip="From Invert or Record, if the set was made with it: it is kept too.",
                 ),
                 io.Conditioning.Input(
                     "conditioning",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,6 +25,16 @@ def statistics(x: Tensor) -> Statistics:
         return _statistics_of_halves(x)
     _, given = _centre(x)
     return given
+
+
+def mixed(references: Sequence[Statistics | None], weights: Sequence[float]) -> Statistics | None:
+    """The weighted mean of the means, and of the deviations, of those that are; None where there are none."""
+    given = [(each, weight) for each, weight in zip(references, weights, strict=True) if each is not None]
+    if len(given) < 2:
+        return given[0][0] if given else None
+    total, device = sum(weight for _, weight in given), given[0][0].mean.device
+    parts = zip(*([each.to(device) * (weight / total) for each in stats] for stats, weight in given), strict=True)
+    return Statistics(*(sum(part[1:], part[0]) for part in parts))
 
 
 def adain(x: Tensor, reference: Statistics, strength: float = 1.0) -> Tensor:

@@ -6,6 +6,7 @@ mean and variance of such a union follow from those of its parts, so nothing nee
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -38,12 +39,14 @@ def moments(x: Tensor, groups: int) -> Moments:
     return Moments(mean, (inverse_std.pow(-2) - eps).clamp_min(0.0))
 
 
-def pool(own: Moments, reference: Moments, strength: float = 1.0) -> Moments:
-    """The moments of two equally large sets taken together, the reference's values weighted by `strength`."""
-    weight = strength / (1.0 + strength)
-    difference = reference.mean - own.mean
-    variance = torch.lerp(own.variance, reference.variance, weight)
-    return Moments(own.mean + weight * difference, variance + weight * (1.0 - weight) * difference.square())
+def pool(own: Moments, references: Sequence[tuple[Moments, float]]) -> Moments:
+    """The moments of several sets taken together, as if all were of one size; a reference's values have its weight."""
+    total = 1.0 + sum(weight for _, weight in references)
+    parts = [(own, 1.0 / total), *((each, weight / total) for each, weight in references)]
+    # About the own mean, so that a mean far from zero costs no precision.
+    mean = own.mean + sum(weight * (each.mean - own.mean) for each, weight in parts[1:])
+    variance = sum(weight * (each.variance + (each.mean - mean).square()) for each, weight in parts)
+    return Moments(mean, torch.as_tensor(variance))
 
 
 def normalise(x: Tensor, given: Moments, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from .rotary import Rotary, frequency_scales
+from .rotary import SPATIAL_AXES, Rotary, frequency_scales
 
 KEY = "style_aligned.positions"
 """Where a model's options hold the settings."""
@@ -31,17 +31,33 @@ class ReferencePositions:
         if self.placing not in PLACINGS:
             raise ValueError(f"positions is {self.placing!r}; choose one of {', '.join(PLACINGS)}.")
 
-    def rotation(self, image: Rotary, turn: Rotary, axes: str) -> Rotary | None:
+    def rotation(self, reference: Rotary, target: Rotary, turn: Rotary, axes: str) -> Rotary | None:
         """What the reference's keys go through, from before they are rotated; None where they stay as they are.
 
-        image: the rotation of the target's tokens. turn: by the offset of "beside". axes: of each pair (see
-        frequency_scales).
+        reference, target: the rotations of their images' tokens, the same object where the images are of one size and
+        rows of one call. turn: by the offset of "beside", the target's width. axes: of each pair, as in
+        frequency_scales.
+
+        With "beside", the reference's left edge lies on the target's right one, with "same", positions of one number on
+        each other. Whatever else positions say (some models count their captions' tokens) is as in the target.
         """
-        rotation = None if self.placing == "none" else image.then(turn) if self.placing == "beside" else image
+        rotation: Rotary | None = None
+        if self.placing != "none":
+            kept_axes = "y" if self.placing == "beside" else SPATIAL_AXES
+            rotation = reference if reference is target else reference.then(_moved(reference, target, axes, kept_axes))
+        if rotation is not None and self.placing == "beside":
+            rotation = rotation.then(turn)
         if self.high_frequencies == self.low_frequencies == 1.0:
             return rotation
         scales = frequency_scales(axes, self.high_frequencies, self.low_frequencies)
-        return (rotation or _unmoved(image)).scaled(scales)
+        return (rotation or _unmoved(target)).scaled(scales)
+
+
+def _moved(reference: Rotary, target: Rotary, axes: str, kept_axes: str) -> Rotary:
+    """What brings the reference's first token to the target's first one, but for positions along `kept_axes`."""
+    move = reference.of_tokens(slice(1)).inverse().then(target.of_tokens(slice(1)))
+    is_kept = torch.tensor([axis in kept_axes for axis in axes], device=move.matrices.device)[:, None, None]
+    return replace(move, matrices=torch.where(is_kept, _unmoved(target).matrices, move.matrices))
 
 
 def _unmoved(image: Rotary) -> Rotary:

@@ -90,6 +90,29 @@ def find_rows(
     return Rows(groups, len(order), order.index(0))
 
 
+def find_targets(count: int, chunks: int, images: int, context: Tensor | None = None) -> Rows:
+    """The rows of a call all of whose images are targets, as `find_rows`, tiles too where they go through the chunks.
+
+    Its groups of rows are of chunk 0, 1, ... and from 0 again. Raises UnknownRowsError where that is not so.
+    """
+    groups, rest = divmod(count, images)
+    if chunks < 1 or rest or groups < 1 or (groups != chunks and not _repeat_chunks(groups, chunks, context)):
+        raise UnknownRowsError(
+            f"a model call has {count} rows, which are not {max(chunks, 1)} times the {images} images of the batch"
+        )
+    return Rows(groups, images, None)
+
+
+def _repeat_chunks(groups: int, chunks: int, context: Tensor | None) -> bool:
+    """Whether groups of rows have the texts of the first ones again and again, which are unlike each other."""
+    if groups % chunks or chunks == 1:
+        return groups % chunks == 0
+    if context is None or context.shape[0] % groups:
+        return False
+    texts = context.reshape(groups // chunks, chunks, -1)
+    return bool((texts == texts[:1]).all()) and len(torch.unique(texts[0], dim=0)) == chunks
+
+
 def _are_tiles(groups: int, chunks: int, images: int, context: Tensor | None) -> bool:
     """Whether each group of `images` rows is the batch again, for another tile of the pictures or another chunk.
 

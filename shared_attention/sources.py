@@ -1,39 +1,53 @@
-"""Where the features of a reference come from: rows of the same model call, or a bank that another call has filled.
+"""Where the features of references come from: rows of the same model call, or banks that other calls have filled.
 
 A reference never sees a target, so that what a layer computes for it does not depend on when it is computed. A call of
-the references alone records what every layer has of them, and calls of targets read it.
+a reference alone records what every layer has of it, and calls of targets read it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from .keeping import Keeping
 from .rows import Rows
 
 T = TypeVar("T", bound=tuple[object, ...])
-"""A named tuple of tensors (chunks, ...), of such tuples, or None: what a layer has of the references."""
+"""A named tuple of tensors (chunks, ...), of such tuples, or None: what a layer has of a reference."""
+
+
+@dataclass(frozen=True)
+class Weighted(Generic[T]):
+    """What a layer has of one reference, and how much that counts: the weight multiplies its mass in the softmax."""
+
+    features: T
+    weight: float = 1.0
 
 
 class Source(Protocol):
     """Says which rows of a call are references and which are targets, and what the targets read."""
 
     rows: Rows
+    keeping: Keeping | None
+    """How the features of the call's references are kept for other calls; None where they are not."""
 
     def knows(self, slot: Hashable) -> bool:
-        """Whether there are features of the references for the layer `slot`."""
+        """Whether there are features of references for the layer `slot`."""
         ...
 
-    def of(self, slot: Hashable, compute: Callable[[], T]) -> T:
-        """What the layer `slot` has of the references, chunk by chunk; `compute` takes it from rows of this call."""
+    def of(self, slot: Hashable, compute: Callable[[], T]) -> list[Weighted[T]]:
+        """What the layer `slot` has of each reference; `compute` takes it from rows of this call."""
         ...
 
 
 class RowsOfCall:
-    """References and targets are rows of one call."""
+    """A reference and its targets are rows of one call."""
+
+    keeping: Keeping | None = None
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
@@ -41,8 +55,8 @@ class RowsOfCall:
     def knows(self, slot: Hashable) -> bool:
         return True
 
-    def of(self, slot: Hashable, compute: Callable[[], T]) -> T:
-        return compute()
+    def of(self, slot: Hashable, compute: Callable[[], T]) -> list[Weighted[T]]:
+        return [Weighted(compute())]
 
 
 class _Kept(NamedTuple):
@@ -51,9 +65,10 @@ class _Kept(NamedTuple):
 
 
 class Bank:
-    """What references had in every layer, by the conditioning that their chunk was computed with."""
+    """What a reference had in every layer, by the conditioning that its chunk was computed with."""
 
-    def __init__(self) -> None:
+    def __init__(self, keeping: Keeping | None = None) -> None:
+        self.keeping = keeping or Keeping()
         self._slots: dict[Hashable, list[_Kept]] = {}
 
     def keep(self, slot: Hashable, conditionings: Sequence[Hashable], features: tuple[object, ...]) -> None:
@@ -79,38 +94,59 @@ class Bank:
 
     @property
     def nbytes(self) -> int:
-        """How much memory the bank holds."""
-        return sum(_nbytes(each.features) for kept in self._slots.values() for each in kept)
+        """How much memory the bank holds; what layers have in common counts once."""
+        every = (each.features for kept in self._slots.values() for each in kept)
+        storages = (tensor.untyped_storage() for features in every for tensor in _tensors(features))
+        return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 class Recording:
-    """All rows are references, one a chunk: the bank keeps what they have."""
+    """All rows are the reference, one a chunk: the bank keeps what they have."""
 
     def __init__(self, bank: Bank, conditionings: Sequence[Hashable]) -> None:
         self.rows = Rows(len(conditionings), 1)
+        self.keeping: Keeping | None = bank.keeping
         self._bank, self._conditionings = bank, conditionings
 
     def knows(self, slot: Hashable) -> bool:
         return True
 
-    def of(self, slot: Hashable, compute: Callable[[], T]) -> T:
+    def of(self, slot: Hashable, compute: Callable[[], T]) -> list[Weighted[T]]:
         features = compute()
         self._bank.keep(slot, self._conditionings, features)
-        return features
+        return [Weighted(features)]
+
+
+class BankOfChunks(NamedTuple):
+    """A bank as the chunks of a call read it: the conditioning of the reference for each of them."""
+
+    bank: Bank
+    conditionings: tuple[Hashable, ...]
+    weight: float = 1.0
 
 
 class Reading:
-    """All rows are targets: they read what the bank has kept for their chunk's conditioning."""
+    """Targets read what banks have kept for their chunk's conditioning, beside the reference in their own call if any.
 
-    def __init__(self, bank: Bank, conditionings: Sequence[Hashable], images: int) -> None:
-        self.rows = Rows(len(conditionings), images, None)
-        self._bank, self._conditionings = bank, conditionings
+    banks: those with features for a layer count there. beside: the source of the call's own rows.
+    """
+
+    keeping: Keeping | None = None
+
+    def __init__(self, banks: Sequence[BankOfChunks], rows: Rows, beside: Source | None = None) -> None:
+        self.rows = rows
+        self._banks, self._beside = banks, beside
 
     def knows(self, slot: Hashable) -> bool:
-        return self._bank.has(slot, self._conditionings)
+        return any(self._known(slot)) or (self._beside is not None and self._beside.knows(slot))
 
-    def of(self, slot: Hashable, compute: Callable[[], T]) -> T:
-        return self._bank.read(slot, self._conditionings)  # type: ignore[return-value]
+    def of(self, slot: Hashable, compute: Callable[[], T]) -> list[Weighted[T]]:
+        own = self._beside.of(slot, compute) if self._beside is not None and self._beside.knows(slot) else []
+        kept = [Weighted(each.bank.read(slot, each.conditionings), each.weight) for each in self._known(slot)]
+        return own + kept  # type: ignore[operator]
+
+    def _known(self, slot: Hashable) -> Iterator[BankOfChunks]:
+        return (each for each in self._banks if each.bank.has(slot, each.conditionings))
 
 
 def _chunk(features: tuple[object, ...], number: int) -> tuple[object, ...]:
@@ -140,8 +176,9 @@ def _joined(chunks: Sequence[tuple[object, ...]]) -> tuple[object, ...]:
     return kind(*map(join, *chunks))
 
 
-def _nbytes(features: tuple[object, ...]) -> int:
-    return sum(
-        each.nbytes if isinstance(each, Tensor) else _nbytes(each) if isinstance(each, tuple) else 0
-        for each in features
-    )
+def _tensors(features: tuple[object, ...]) -> Iterator[Tensor]:
+    for each in features:
+        if isinstance(each, Tensor):
+            yield each
+        elif isinstance(each, tuple):
+            yield from _tensors(each)

@@ -20,6 +20,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+_SAME_LEVEL = 1e-6
+"""Relative."""
+
 
 class LatentSpace(Enum):
     """How a sampler's latents mix signal and noise."""
@@ -31,8 +34,15 @@ class LatentSpace(Enum):
 class ReferencePath(Protocol):
     """The reference from pure noise to the clean latent."""
 
-    def at(self, sigma: float) -> Tensor:
-        """The reference's latent at noise level `sigma`: (1, channels, height, width)."""
+    def at(self, sigma: float, visit: int = 0) -> Tensor:
+        """The reference's latent at noise level `sigma`: (1, channels, height, width).
+
+        visit: how often a sampler has been at that level before; some come back to it with another latent.
+        """
+        ...
+
+    def visits(self, sigma: float) -> int:
+        """How many latents there are at `sigma`, 1 or more."""
         ...
 
 
@@ -45,15 +55,19 @@ class NoiseMatched:
     noise_scaling: Callable[[float, Tensor, Tensor], Tensor]
     """(sigma, noise, clean) -> latent."""
 
-    def at(self, sigma: float) -> Tensor:
+    def at(self, sigma: float, visit: int = 0) -> Tensor:
         return self.noise_scaling(sigma, self.noise, self.clean)
+
+    def visits(self, sigma: float) -> int:
+        return 1
 
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """An inverted reference: its latent at each of several noise levels.
+    """The path of a reference, inverted or as it was sampled: its latent at each of several noise levels.
 
-    sigmas: (levels,), rising strictly from 0. latents: (levels, channels, height, width) float32 on the CPU, in the
+    sigmas: (levels,), rising from 0; a level at which a sampler has been several times is there as often, in the order
+    of its visits. latents: (levels, channels, height, width) float32 on the CPU, in the
     sampler's space of a `model` such as SDXL with latents of `latent_format` (the host's class names); the first is the
     clean latent. Raises ValueError where these do not fit together.
     """
@@ -70,24 +84,38 @@ class Trajectory:
                 f"A trajectory needs one latent for each noise level; this one has sigmas of shape "
                 f"{tuple(self.sigmas.shape)} and latents of shape {tuple(self.latents.shape)}."
             )
-        if len(self.sigmas) < 2 or self.sigmas[0] != 0 or not bool((self.sigmas.diff() > 0).all()):
-            raise ValueError("A trajectory's noise levels have to rise strictly from 0.")
+        rises = len(self.sigmas) > 1 and bool((self.sigmas.diff() >= 0).all()) and bool(self.sigmas[1] > 0)
+        if self.sigmas[0] != 0 or not rises:
+            raise ValueError("A trajectory's noise levels have to rise from 0.")
 
     @property
     def clean(self) -> Tensor:
         return self.latents[:1]
 
-    def at(self, sigma: float) -> Tensor:
+    def at(self, sigma: float, visit: int = 0) -> Tensor:
         """The latent at `sigma`, linear between levels; above the highest, along the noise of that level."""
-        upper = int(torch.searchsorted(self.sigmas, sigma))
-        if upper == 0:
-            return self.clean
-        lower = 0 if upper == len(self.sigmas) else upper - 1
-        upper = min(upper, len(self.sigmas) - 1)
+        first, after = self._place(sigma)
+        if after > first:
+            level = min(first + visit, after - 1)
+            return self.latents[level : level + 1]
+        lower, upper = first - 1, first
+        if upper == len(self.sigmas):
+            lower, upper = 0, upper - 1
         low, high = float(self.sigmas[lower]), float(self.sigmas[upper])
         return torch.lerp(
             self.latents[lower : lower + 1], self.latents[upper : upper + 1], (sigma - low) / (high - low)
         )
+
+    def visits(self, sigma: float) -> int:
+        first, after = self._place(sigma)
+        return max(after - first, 1)
+
+    def _place(self, sigma: float) -> tuple[int, int]:
+        """The first level that is not below `sigma`, and the first one above it."""
+        # Samplers compute levels between their schedule's, which rounding may take a little off.
+        near = sigma * torch.tensor([1 - _SAME_LEVEL, 1 + _SAME_LEVEL], dtype=torch.float64)
+        first, after = torch.searchsorted(self.sigmas.double(), near).tolist()
+        return (0, 1) if sigma <= 0 else (first, after)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +131,10 @@ class CleanerStart:
     sigma_data: float = 1.0
     """The deviation that the model takes clean latents to have; it divides what it sees by that and sigma's."""
 
-    def at(self, sigma: float) -> Tensor:
+    def visits(self, sigma: float) -> int:
+        return 1
+
+    def at(self, sigma: float, visit: int = 0) -> Tensor:
         sigmas = self.trajectory.sigmas
         is_first = sigma >= float(sigmas[-1]) * (1 - 1e-4)
         level = max(len(sigmas) - 1 - self.offset - (0 if is_first else 1), 0)

@@ -15,12 +15,24 @@ from torch import Tensor
 from ..layers import LayerSelection
 from ..schedule import SamplingRange
 from ..sharing import SharingSettings
-from ..sources import RowsOfCall, Source
+from ..sources import Bank, Recording, RowsOfCall, Source
 from . import families, line_by_line
-from .calls import KEY, Call, Options, Run, current_call, known_run, rows_of_call
+from .apart import references
+from .apart.run import BANKS, RECORDING, BanksOfEvaluation, ReferencesOfRun
+from .calls import (
+    KEY,
+    Call,
+    Options,
+    Run,
+    current_call,
+    has_reference_row,
+    known_run,
+    rows_of_call,
+    rows_of_targets,
+)
 from .compiling import own_graphs
 from .row.control import without_control
-from .wrappers import attach
+from .wrappers import SamplingCallback, attach
 
 
 def share_attention(model: Any, sharing: SharedAttention) -> Any:
@@ -33,7 +45,8 @@ def share_attention(model: Any, sharing: SharedAttention) -> Any:
     sharing.layers.require_in(family.selectable(unet, sharing.settings))
     wrappers: dict[str, Callable[..., Any]] = {
         WrappersMP.OUTER_SAMPLE: sharing.around_run,
-        WrappersMP.CALC_COND_BATCH: line_by_line.evaluate,
+        WrappersMP.PREDICT_NOISE: around_prediction,
+        WrappersMP.CALC_COND_BATCH: sharing.around_evaluation,
         WrappersMP.APPLY_MODEL: sharing.around_model_call,
     }
     return attach(model, KEY, wrappers, "shared attention")
@@ -65,19 +78,50 @@ class SharedAttention:
         latent_image: Tensor,
         sampler: Any,
         sigmas: Tensor,
-        *args: Any,
+        denoise_mask: Tensor | None = None,
+        callback: SamplingCallback | None = None,
+        disable_pbar: bool = False,
+        seed: int | None = None,
         **kwargs: Any,
     ) -> Tensor:
         """OUTER_SAMPLE wrapper. noise: (images, channels, ...)."""
-        with known_run(executor.class_obj, len(noise)) as run:
-            out = cast(Tensor, executor(noise, latent_image, sampler, sigmas, *args, **kwargs))
+        guider = executor.class_obj
+        with known_run(guider, len(noise)) as run:
+            apart = [each for each in references.of_options(guider.model_options) if each.weight > 0.0]
+            run.references = ReferencesOfRun(guider, apart, seed) if apart else None
+            try:
+                args = (noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
+                out = cast(Tensor, executor(*args, **kwargs))
+            finally:
+                if run.references is not None:
+                    run.references.clear()
         if len(sigmas) > 1:
             self._report_bypass(run)
         return out
 
+    def around_evaluation(
+        self,
+        executor: Callable[..., list[Tensor]],
+        model: Any,
+        conds: line_by_line.Conds,
+        x: Tensor,
+        timestep: Tensor,
+        model_options: Options,
+    ) -> list[Tensor]:
+        """CALC_COND_BATCH wrapper: references apart run first, and lines of unlike length one by one."""
+        options = model_options.get("transformer_options", {})
+        run: Run | None = options.get(KEY)
+        if run is None or run.references is None or RECORDING in options or BANKS in options:
+            return line_by_line.evaluate(executor, model, conds, x, timestep, model_options)
+        if families.of_unet(model.diffusion_model) is not None and self._is_on_at(timestep, model):
+            banks = run.references.banks(model, conds, timestep, model_options)
+            model_options = {**model_options, "transformer_options": {**options, BANKS: banks}}
+        return line_by_line.evaluate(executor, model, conds, x, timestep, model_options)
+
     def _report_bypass(self, run: Run) -> None:
         """A line where another node has replaced what the wrappers and layers are part of."""
-        never_called = run.model_calls == 0 and run.images > 1 and self._is_on()
+        is_wanted = run.images > 1 or run.references is not None
+        never_called = run.model_calls == 0 and is_wanted and self._is_on()
         if never_called or (run.calls_to_share > 0 and run.shared_layers == 0 and not run.has_reported):
             run.report(
                 "nothing was shared in this run: another node replaces the model's forward pass (DeepCache does). "
@@ -117,7 +161,9 @@ class SharedAttention:
             family.check_call(kwargs)
         if source is not None and self.reference_without_control and self._is_on():
             control = without_control(control, source.rows)
-        call = Call(run, self._if_on(source, t, base_model), self.settings, family.selection(self.layers))
+        size = (int(x.shape[-2]), int(x.shape[-1]))
+        on = source if self._is_on_at(t, base_model) else None
+        call = Call(run, on, self.settings, family.selection(self.layers), size=size)
         run.model_calls += 1
         run.calls_to_share += call.source is not None
         token = current_call.set(call)
@@ -127,17 +173,39 @@ class SharedAttention:
         finally:
             current_call.reset(token)
 
-    def _if_on(self, source: Source | None, t: Tensor, base_model: Any) -> Source | None:
-        """The source of the call where sharing is on at its noise level."""
-        if source is None or self.settings.strength == 0.0:
-            return None
+    def _is_on_at(self, t: Tensor, base_model: Any) -> bool:
+        """Whether sharing is on at noise level `t`, one for all images."""
+        if self.settings.strength == 0.0:
+            return False
         if self.sampling_range.is_whole:
-            return source
-        return source if self.sampling_range.contains(float(t[0]), base_model.model_sampling.percent_to_sigma) else None
+            return True
+        return self.sampling_range.contains(float(t[0]), base_model.model_sampling.percent_to_sigma)
+
+
+def around_prediction(executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """PREDICT_NOISE wrapper: references apart may have several latents for a level that a sampler comes back to."""
+    run: Run | None = executor.class_obj.model_options.get("transformer_options", {}).get(KEY)
+    if run is not None and run.references is not None:
+        run.references.visit(float(timestep.flatten()[0]))
+    return cast(Tensor, executor(x, timestep, *args, **kwargs))
 
 
 def _source(run: Run, count: int, options: Options, context: Tensor | None) -> Source | None:
-    """Where a call of `count` rows gets the reference's features from; None where there is nothing to share."""
+    """Where a call of `count` rows gets references' features from; None where there is nothing to share."""
+    recording: Bank | None = options.get(RECORDING)
+    if recording is not None:
+        return Recording(recording, options["uuids"])
+    own, banks = _source_in_batch(run, count, options, context), cast("BanksOfEvaluation | None", options.get(BANKS))
+    if banks is None or isinstance(own, Recording):
+        return own
+    rows = own.rows if own is not None else rows_of_targets(run, count, options, context)
+    return None if rows is None else banks.source(options, rows, own)
+
+
+def _source_in_batch(run: Run, count: int, options: Options, context: Tensor | None) -> Source | None:
+    """The same, of a reference that is a row of the batch."""
+    if not has_reference_row(options):
+        return None
     row: line_by_line.Row | None = options.get(line_by_line.KEY)
     if row is not None:
         return row.source(options) if run.images > 1 else None

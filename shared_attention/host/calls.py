@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from ..layers import LayerSelection
-from ..rows import Rows, UnknownRowsError, find_rows
+from ..rows import Rows, UnknownRowsError, find_rows, find_targets
 from ..sharing import SharingSettings
 from ..sources import Source
 
@@ -25,6 +25,9 @@ KEY = "style_aligned.share_attention"
 IMAGES = "style_aligned.images"
 """The option of calls of the pack's own for some images of the batch: their indices."""
 
+ROW_REFERENCE = "style_aligned.reference_row"
+"""The option of calls whose batch has a given reference in row 0."""
+
 Options = dict[str, Any]
 Replacement = Callable[..., Tensor]
 """Another node's attention, in the place where a family puts its own."""
@@ -32,9 +35,13 @@ Replacement = Callable[..., Tensor]
 
 @dataclass(eq=False)
 class Run:
-    """A sampling run: the size of its batch, and what came of sharing in it."""
+    """A sampling run: the size of its batch, and what came of sharing in it.
+
+    references: those that are no rows of the batch (a ReferencesOfRun), if there are any.
+    """
 
     images: int
+    references: Any = None
     model_calls: int = 0
     calls_to_share: int = 0
     shared_layers: int = 0
@@ -71,7 +78,7 @@ class Call:
     """What the attention layers have to know of the model call they are in; without a `source` nothing is shared.
 
     previous: what other nodes had put where a family puts shared attention, by the family's keys. notes: what a family
-    has found out for all layers of the call.
+    has found out for all layers of the call. size: of its latents, height and width.
     """
 
     run: Run
@@ -80,6 +87,13 @@ class Call:
     layers: LayerSelection
     previous: dict[Any, Replacement] = field(default_factory=dict)
     notes: dict[Hashable, Any] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+
+
+def has_reference_row(options: Mapping[str, Any]) -> bool:
+    """Whether the first image of a run's batch is a reference: beside references apart only if it is a given one."""
+    run: Run | None = options.get(KEY)
+    return run is None or run.references is None or ROW_REFERENCE in options
 
 
 current_call: ContextVar[Call | None] = ContextVar(KEY, default=None)
@@ -100,6 +114,20 @@ def rows_of_call(run: Run, count: int, options: Options, context: Tensor | None)
         run.report(
             f"{error}. Another node (tiled sampling or the like) has arranged them, and nobody can tell which is the "
             "reference, so nothing is shared in such calls."
+        )
+        return None
+
+
+def rows_of_targets(run: Run, count: int, options: Options, context: Tensor | None) -> Rows | None:
+    """The rows of a call all of whose images are targets; None with a report where their chunks cannot be told."""
+    window = window_of(options)
+    images = run.images if window is None else len(window)
+    try:
+        return find_targets(count, len(options.get("cond_or_uncond", ())), images, context)
+    except UnknownRowsError as error:
+        run.report(
+            f"{error}. Another node (tiled sampling or the like) has arranged them, and nobody can tell the prompts "
+            "apart, so nothing is shared in such calls."
         )
         return None
 

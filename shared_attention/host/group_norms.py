@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..group_norm import Moments, moments, normalise, pool
 from ..layers import LayerKey, LayerSelection
+from ..rows import Rows
 from ..sources import Source
 from .compiling import uncompiled
 
@@ -103,11 +104,16 @@ class _SharedStatistics(TorchFunctionMode):
     ) -> Tensor:
         rows, own = self.source.rows, moments(input, num_groups)
         given = self.source.of(self.slot, lambda: Moments(*(rows.references(moment) for moment in own)))
-        of_all = Moments(*(moment.expand(-1, rows.images, -1).flatten(0, 1) for moment in given))
-        out = normalise(input, pool(own, of_all, self.strength), weight, bias, eps)
+        others = [(_of_rows(each.features, rows, input), self.strength * each.weight) for each in given]
+        out = normalise(input, pool(own, others), weight, bias, eps)
         if rows.has_references:
             # The reference is normalised as it would be alone, to the bit.
             references = rows.references(input).flatten(0, 1)
             plain = functional.group_norm(references, num_groups, weight, bias, eps)
             rows.references(out).copy_(plain.unsqueeze(1))
         return out
+
+
+def _of_rows(given: Moments, rows: Rows, x: Tensor) -> Moments:
+    """A reference's moments (chunks, 1, groups) for every row of `x`: (rows, groups)."""
+    return Moments(*(moment.to(x.device).expand(-1, rows.images, -1).flatten(0, 1) for moment in given))

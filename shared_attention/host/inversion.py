@@ -19,9 +19,9 @@ from torch import Tensor
 from ..inversion import inversion_steps
 from ..trajectory import LatentSpace, Trajectory
 from . import families
+from .calls import ROW_REFERENCE
 from .families.transformer import Transformer
 from .reference_latent import kind_of, latent_space, one_image
-from .row.run import KEY as REFERENCE_ROW
 from .wrappers import STEP_CACHES, SamplingCallback, detach
 
 Conditioning = list[list[Any]]
@@ -49,7 +49,7 @@ def invert(
     space = latent_space(model)
     sampler = Inversion(space)
     comfy.sample.sample_custom(
-        detach(model, REFERENCE_ROW, *STEP_CACHES),
+        detach(model, ROW_REFERENCE, *STEP_CACHES),
         torch.zeros_like(samples),
         cfg,
         sampler,

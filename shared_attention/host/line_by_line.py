@@ -16,8 +16,9 @@ from comfy.utils import repeat_to_batch_size
 from torch import Tensor
 
 from ..lines import LINE, Line, RowWeight
-from ..sources import Bank, Reading, Recording, Source
-from .calls import IMAGES, window_of
+from ..rows import Rows
+from ..sources import Bank, BankOfChunks, Reading, Recording, Source
+from .calls import IMAGES, has_reference_row, window_of
 from .wrappers import STEP_CACHES
 
 KEY = "style_aligned.row"
@@ -44,7 +45,9 @@ class Row:
             (kind, self.identities.get(uuid, uuid))
             for kind, uuid in zip(options["cond_or_uncond"], options["uuids"], strict=True)
         ]
-        return Recording(self.bank, conditionings) if self.is_reference else Reading(self.bank, conditionings, 1)
+        if self.is_reference:
+            return Recording(self.bank, conditionings)
+        return Reading([BankOfChunks(self.bank, tuple(conditionings))], Rows(len(conditionings), 1, None))
 
 
 def evaluate(
@@ -58,7 +61,8 @@ def evaluate(
     """CALC_COND_BATCH wrapper. x: (images, channels, ...). Returns a prediction of that shape for each kind of cond."""
     if not any(LINE in cond for kind in conds for cond in kind or ()):
         return executor(model, conds, x, timestep, model_options)
-    window = window_of(model_options.get("transformer_options", {}))
+    options = model_options.get("transformer_options", {})
+    window, has_reference = window_of(options), has_reference_row(options)
     images = list(range(len(x))) if window is None else window
     identities = {cond["uuid"]: cond[LINE].group for kind in conds for cond in kind or () if LINE in cond}
     if window is None:
@@ -66,7 +70,7 @@ def evaluate(
     bank, predicted = Bank(), dict[int, list[Tensor]]()
     for place in sorted(range(len(images)), key=lambda place: images[place] != 0):
         image, at = images[place], slice(place, place + 1)
-        row = Row(bank, image == 0, identities)
+        row = Row(bank, has_reference and image == 0, identities)
         own = [None if kind is None else _of_row(kind, image, place, len(x)) for kind in conds]
         predicted[place] = executor(model, own, x[at], timestep[at], _with_row(model_options, row, image))
     return [torch.cat([predicted[place][kind] for place in range(len(x))]) for kind in range(len(conds))]

@@ -11,22 +11,22 @@ from torch import Tensor
 from ..conditioning import Conditioning, first_row
 from ..style_file import Style
 from ..trajectory import Trajectory
-from .reference_latent import kind_of, one_image, require_matching
+from .recorded_path import RecordedPath, matching_trajectory
+from .reference_latent import kind_of, one_image
 
 
 def style_of(
     model: Any,
     reference: Mapping[str, Any],
-    trajectory: Trajectory | None,
+    trajectory: Trajectory | RecordedPath | None,
     conditioning: Conditioning | None,
     prompt: str,
 ) -> Style:
     """The style of the reference in the host's LATENT; ValueError where its parts do not fit together."""
     samples = one_image(model, reference)
-    if trajectory is not None:
-        require_matching(model, samples, trajectory)
+    path = matching_trajectory(model, samples, trajectory)
     kind, latent_format = kind_of(model)
-    return Style(samples, kind, latent_format, trajectory, conditioning and first_row(conditioning), prompt)
+    return Style(samples, kind, latent_format, path, conditioning and first_row(conditioning), prompt)
 
 
 def require_model(model: Any, style: Style, name: str) -> None:

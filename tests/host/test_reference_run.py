@@ -14,7 +14,7 @@ from comfy.k_diffusion.sampling import sample_euler
 from given_reference import ksampler, picture, seen_by_the_model, with_reference
 from sampling import sample, shared
 from style_aligned.shared_attention.fixed_noise import fixed_noise
-from style_aligned.shared_attention.host.row.run import KEY
+from style_aligned.shared_attention.host.calls import ROW_REFERENCE as KEY
 from tiny_models import conditioning, smooth_model
 from torch import Tensor
 

@@ -18,7 +18,8 @@ def feature_maps(rows: int, channels: int, height: int, width: int, seed: int = 
 
 def pooled_with_first(x: torch.Tensor, groups: int, strength: float = 1.0) -> Moments:
     own = moments(x, groups)
-    return pool(own, Moments(own.mean[:1].expand_as(own.mean), own.variance[:1].expand_as(own.variance)), strength)
+    first = Moments(own.mean[:1].expand_as(own.mean), own.variance[:1].expand_as(own.variance))
+    return pool(own, [(first, strength)])
 
 
 @given(st.integers(2, 4), st.sampled_from([1, 2, 4]), st.integers(1, 9), st.integers(2, 9), st.integers(0, 99))

@@ -27,7 +27,7 @@ IMAGE = Rotary(rotations(PLACES[:, ["tyx".index(axis) for axis in AXES]] * FREQU
 
 def placed(settings: ReferencePositions) -> Tensor:
     """From the keys as they are before they are rotated."""
-    rotation, features = settings.rotation(IMAGE, TURN, AXES), keys(torch.zeros_like(PLACES))
+    rotation, features = settings.rotation(IMAGE, IMAGE, TURN, AXES), keys(torch.zeros_like(PLACES))
     return features if rotation is None else rotation(features)
 
 

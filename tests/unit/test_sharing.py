@@ -12,14 +12,18 @@ from oracles import Layout, adain, attention, relative_error
 from oracles import shared_attention as oracle
 from style_aligned.shared_attention.rows import Rows
 from style_aligned.shared_attention.sharing import (
+    Extension,
     Features,
     Projections,
     SharingSettings,
     align,
+    extensions,
     features,
+    given_statistics,
     share,
     share_beside,
 )
+from style_aligned.shared_attention.sources import Weighted
 from torch import Tensor
 
 OPTIONS = [
@@ -83,8 +87,16 @@ def shared(
 ) -> Tensor:
     """The targets' outputs: (chunks, targets, tokens, channels)."""
     reference = features(Projections(*map(rows.references, given_projections)), sharing)
-    aligned = align(Projections(*map(rows.targets, given_projections)), reference, sharing.strength)
-    return share(aligned, reference, sharing, SoftmaxAttention(heads, takes_bias))
+    aligned = aligned_to(reference, Projections(*map(rows.targets, given_projections)), sharing)
+    return share(aligned, extended(reference, aligned, sharing), sharing.scale, SoftmaxAttention(heads, takes_bias))
+
+
+def aligned_to(reference: Features, own: Projections, sharing: SharingSettings) -> Projections:
+    return align(own, given_statistics([Weighted(reference)]), sharing.strength)
+
+
+def extended(reference: Features, own: Projections, sharing: SharingSettings) -> list[Extension]:
+    return extensions([Weighted(reference)], sharing, own.key.shape[-2], own.key)
 
 
 def expected(given_projections: Projections, rows: Rows, heads: int, **options) -> Tensor:
@@ -141,22 +153,21 @@ def test_shift_of_ln_2_counts_the_reference_twice():
     given_projections = projections(rows, 20, 16, dtype=torch.float64)
     reference = Projections(*map(rows.references, given_projections))
     own = Projections(*map(rows.targets, given_projections))
-    once = Features(reference.key, reference.value)
-    twice = Features(*(x.repeat(1, 1, 2, 1) for x in once[:2]))
-    torch.testing.assert_close(
-        share(own, once, SharingSettings(shift=math.log(2)), attend_with(2)),
-        share(own, twice, SharingSettings(), attend_with(2)),
-    )
+    once = extended(Features(reference.key, reference.value), own, SharingSettings(shift=math.log(2)))
+    twice = [Extension(*(x.repeat(1, 1, 2, 1) for x in (reference.key, reference.value)))]
+    torch.testing.assert_close(share(own, once, 1.0, attend_with(2)), share(own, twice, 1.0, attend_with(2)))
 
 
 def test_reference_of_another_length():
-    """Features of a reference need not come from the same call."""
+    """Features of a reference need not come from the same call; a picture counts the same at every size."""
     rows = Rows(2, 3)
     own, other = projections(rows, 40, 16), projections(Rows(2, 1), 25, 16, seed=5)
     reference = Projections(*(x.unsqueeze(1) for x in other))
     targets = Projections(*map(rows.targets, own))
     given_features = features(reference, SharingSettings())
-    actual = share(align(targets, given_features), given_features, SharingSettings(), attend_with(2))
+    sharing = SharingSettings()
+    aligned = aligned_to(given_features, targets, sharing)
+    actual = share(aligned, extended(given_features, aligned, sharing), 1.0, attend_with(2))
     for chunk in range(2):
         for image in range(2):
             alone = _one_pair([x[chunk, image] for x in targets], [x[chunk, 0] for x in reference])
@@ -166,7 +177,8 @@ def test_reference_of_another_length():
 def _one_pair(target: list[Tensor], reference: list[Tensor]) -> Tensor:
     q, k, v = (x.double() for x in target)
     rq, rk, rv = (x.double() for x in reference)
-    return attention(adain(q, rq), torch.cat([adain(k, rk), rk]), torch.cat([v, rv]), 2)
+    bias = torch.cat([torch.zeros(len(k)), torch.full((len(rk),), math.log(len(k) / len(rk)))]).double()
+    return attention(adain(q, rq), torch.cat([adain(k, rk), rk]), torch.cat([v, rv]), 2, bias)
 
 
 @given(options=any_options, seed=st.integers(0, 99))
@@ -176,9 +188,9 @@ def test_beside_plain_attention_it_is_the_same(options: dict, seed: int):
     given_projections = projections(rows, 24, 16, seed)
     sharing, attend = SharingSettings(**options), attend_with(heads)
     reference = features(Projections(*map(rows.references, given_projections)), sharing)
-    aligned = align(Projections(*map(rows.targets, given_projections)), reference, sharing.strength)
+    aligned = aligned_to(reference, Projections(*map(rows.targets, given_projections)), sharing)
     own = attend(*(x.flatten(0, 1) for x in aligned)).view(aligned.query.shape)
-    actual = share_beside(own, aligned, reference, sharing, attend)
+    actual = share_beside(own, aligned, extended(reference, aligned, sharing), sharing.scale, attend)
     assert relative_error(actual, expected(given_projections, rows, heads, **options)) < 1e-5
 
 
@@ -199,7 +211,7 @@ def test_bias_is_never_positive():
     """Kernels that subtract the maximum before they add a mask would overflow."""
     attend, own = Recorder(), Projections(*torch.zeros(3, 1, 1, 4, 2))
     for shift in (-10.0, 0.0, 10.0):
-        share(own, Features(own.key, own.value), SharingSettings(shift=shift), attend)
+        share(own, [Extension(own.key, own.value, shift)], 1.0, attend)
     low, none, high = attend.seen
     assert none is None
     assert all(bias.max() <= 0 for bias in (low, high))
@@ -211,7 +223,7 @@ def test_beside_other_attention_three_times_the_tokens_are_attended_to():
     rows, attend = Rows(1, 3), SoftmaxAttention(2, takes_bias=False)
     own = Projections(*map(rows.targets, projections(rows, 20, 16)))
     reference = features(Projections(*map(rows.references, projections(rows, 20, 16))), SharingSettings())
-    share_beside(own.query, own, reference, SharingSettings(shift=1.0), attend)
+    share_beside(own.query, own, [Extension(reference.key, reference.value, 1.0)], 1.0, attend)
     assert attend.logits == 2 * 20 * (20 + 20 + 20)
 
 
@@ -222,7 +234,7 @@ def test_a_mask_of_the_model_itself_is_kept():
     masked = torch.zeros(2, 1, 1, tokens)
     masked[0, ..., :5], masked[1, ..., 9:] = float("-inf"), float("-inf")
     reference = features(Projections(*map(rows.references, given)), SharingSettings())
-    own = align(Projections(*map(rows.targets, given)), reference)
+    own = aligned_to(reference, Projections(*map(rows.targets, given)), SharingSettings())
 
     class Apart(Recorder):
         def __call__(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -231,7 +243,7 @@ def test_a_mask_of_the_model_itself_is_kept():
     for takes_bias in (True, False):
         attend = Apart()
         attend.takes_bias = takes_bias
-        actual = share(own, reference, SharingSettings(shift=0.5), attend, masked)
+        actual = share(own, extended(reference, own, SharingSettings(shift=0.5)), 1.0, attend, masked)
         for target, kept in enumerate((slice(5, None), slice(0, 9))):
             for head in range(heads):
                 q, k, v = (x[0, target, head].double() for x in own)

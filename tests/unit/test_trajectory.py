@@ -88,9 +88,9 @@ def test_a_larger_offset_than_levels_shows_the_clean_reference():
     [
         (torch.tensor([0.0, 1.0]), torch.zeros(3, 4, 2, 2), "one latent for each"),
         (torch.tensor([0.0, 1.0]), torch.zeros(2, 4, 2), "one latent for each"),
-        (torch.tensor([0.0]), torch.zeros(1, 4, 2, 2), "rise strictly"),
-        (torch.tensor([0.1, 1.0]), torch.zeros(2, 4, 2, 2), "rise strictly"),
-        (torch.tensor([0.0, 1.0, 1.0]), torch.zeros(3, 4, 2, 2), "rise strictly"),
+        (torch.tensor([0.0]), torch.zeros(1, 4, 2, 2), "rise from 0"),
+        (torch.tensor([0.1, 1.0]), torch.zeros(2, 4, 2, 2), "rise from 0"),
+        (torch.tensor([0.0, 0.0, 1.0]), torch.zeros(3, 4, 2, 2), "rise from 0"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(sigmas, latents, message):

@@ -14,22 +14,23 @@ One override of the host's attention serves every family. It acts where `noting`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...adain import Statistics, adain, statistics
+from ...keeping import Keeping
 from ...positions import KEY as POSITIONS
 from ...positions import ReferencePositions
 from ...rotary import Rotary
 from ...rows import Rows
-from ...sharing import Features, Projections, share
-from ...sources import Source
+from ...sharing import Features, GivenStatistics, Projections, extensions, given_statistics, share
+from ...sources import Source, Weighted
 from ..backend import OVERRIDE, HostAttention, takes_mask
 from ..calls import Call, Options, current_call
 from ..compiling import is_compiled, uncompiled
@@ -42,11 +43,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Placing:
-    """Where the reference's keys stand in this call; `turn` None where the model's positions are absolute."""
+    """Where references' keys stand in this call; `turn` None where the model's positions are absolute.
+
+    grid: frames, height and width of the call's images in tokens.
+    """
 
     positions: ReferencePositions
     turn: Rotary | None
     axes: str
+    grid: tuple[int, int, int]
+
+
+class JointFeatures(NamedTuple):
+    """What targets read of a reference: keys as they are before rotation, and what rotated its tokens.
+
+    rotation: the matrices of a Rotary, a row for each chunk or one for all; None where they are the target's own, of
+    the same call, and where positions are absolute.
+    """
+
+    features: Features
+    rotation: Tensor | None = None
 
 
 PLACING = "placing"
@@ -82,8 +98,9 @@ def _is_compiled(family: Transformer, unet: Any, options: Options) -> bool:
 
 def _placing(family: Transformer, unet: Any, x: Tensor, options: Mapping[str, Any]) -> Placing:
     positions = options.get(POSITIONS, ReferencePositions())
-    offset = family.image(unet, x).width * family.step(unet, options)
-    return Placing(positions, family.turn(unet, offset, x.device), family.pair_axes(unet) or "")
+    image = family.image(unet, x)
+    turn = family.turn(unet, image.width * family.step(unet, options), x.device)
+    return Placing(positions, turn, family.pair_axes(unet) or "", (image.frames, image.height, image.width))
 
 
 @uncompiled
@@ -103,7 +120,8 @@ def align_before_rotation(q: Tensor, k: Tensor, v: Tensor, pe: Tensor | None = N
     joint.call.notes[_PREPARED] = layer, replace(joint, prepared=given)
     if not rows.has_targets:
         return {}
-    changed = zip("qkv", own, joint.aligned(own, given), given.statistics, strict=True)
+    to = _statistics(given)
+    changed = zip("qkv", own, joint.aligned(own, to), to, strict=True)
     return {name: rows.join(rows.references(x), new) for name, x, new, stats in changed if stats is not None}
 
 
@@ -146,7 +164,8 @@ def shared_joint_attention(
             lambda q, k, v, bias: apart(q, k, v, heads, mask=bias), takes_mask(attention, previous), joint.call.run
         )
         own_mask = additive(of_rows(mask, flat(rows.targets), rows), q.dtype)
-        out = joint.share(joint.aligned(Projections(q, k, v), given), given, attend, own_mask)
+        aligned = joint.aligned(Projections(q, k, v), _statistics(given))
+        out = joint.share(aligned, given, attend, own_mask)
         outputs.append(out if skip_output_reshape else out.transpose(-2, -3).flatten(-2))
     return rows.join(*outputs) if len(outputs) == 2 else outputs[0].flatten(0, 1)
 
@@ -165,43 +184,60 @@ class _Joint:
     image: slice
     rotary: Rotary | None
     is_rotated: bool = True
-    prepared: Features | None = None
+    prepared: list[Weighted[JointFeatures]] | None = None
 
     @property
     def rows(self) -> Rows:
         return self.source.rows
 
-    def features(self, of_all: Projections) -> Features:
-        """Of the references' images, keys as they are before rotation; statistics (chunks, 1, heads, 1, channels)."""
+    def features(self, of_all: Projections) -> list[Weighted[JointFeatures]]:
+        """Of the references' images; statistics (chunks, 1, heads, 1, channels)."""
         return self.prepared or self.source.of(self.slot, lambda: self._features(of_all))
 
-    def _features(self, of_all: Projections) -> Features:
-        settings = self.call.settings
+    def _features(self, of_all: Projections) -> JointFeatures:
+        settings, keeping = self.call.settings, self.source.keeping
         query, key, value = (self.rows.references(x)[..., self.image, :] for x in of_all)
         key = self._back(key, self.rows.references)
-        return Features(
-            key if self.rows.has_targets else key.to(value.dtype),  # what is kept is kept in the model's precision
+        found = Features(
+            key,
             value,
             statistics(self._back(query, self.rows.references)) if settings.adain_queries else None,
             statistics(key) if settings.adain_keys else None,
             statistics(value) if settings.adain_values else None,
         )
+        return JointFeatures(found) if keeping is None else self._kept(found, keeping)
 
-    def aligned(self, of_all: Projections, given: Features) -> Projections:
+    def _kept(self, found: Features, keeping: Keeping) -> JointFeatures:
+        grid = self._placing.grid
+        key = keeping.kept(found.key.to(found.value.dtype), grid)  # in the model's precision, as it has been
+        kept = found._replace(key=key, value=keeping.kept(found.value, grid))
+        if self.rotary is None:
+            return JointFeatures(kept)
+        # Layers have their rotations in common: what is not thinned is no copy.
+        matrices = self._rotary_of(self.rows.references).matrices
+        return JointFeatures(kept, keeping.thinned(matrices, grid, axis=2))
+
+    def aligned(self, of_all: Projections, given: GivenStatistics) -> Projections:
         """Of the targets, (chunks, targets, heads, tokens, channels), their images with the references' statistics."""
         targets = map(self.rows.targets, of_all)
         if self.prepared:
             return Projections(*targets)
         strength = self.call.settings.strength
-        each = zip(targets, given.statistics, (True, True, False), strict=True)
+        each = zip(targets, given, (True, True, False), strict=True)
         return Projections(*(self._aligned(x, stats, has_positions, strength) for x, stats, has_positions in each))
 
-    def share(self, aligned: Projections, given: Features, attend: HostAttention, mask: Tensor | None) -> Tensor:
+    def share(
+        self,
+        aligned: Projections,
+        given: Sequence[Weighted[JointFeatures]],
+        attend: HostAttention,
+        mask: Tensor | None,
+    ) -> Tensor:
         """What the targets get from rotated queries and keys: (chunks, targets, heads, tokens, channels)."""
-        heads = aligned.key.shape[2]
-        key = for_heads(self._placed(given.key).to(aligned.key.dtype), heads)
-        placed = given._replace(key=key, value=for_heads(given.value, heads))
-        return share(aligned, placed, self.call.settings, attend, mask)
+        heads, settings = aligned.key.shape[2], self.call.settings
+        placed = [Weighted(self._placed(each.features, aligned.key, heads), each.weight) for each in given]
+        own_tokens = self.image.stop - self.image.start
+        return share(aligned, extensions(placed, settings, own_tokens, aligned.key), settings.scale, attend, mask)
 
     def _aligned(self, x: Tensor, given: Statistics | None, has_positions: bool, strength: float) -> Tensor:
         """Targets' tokens (chunks, targets, heads, tokens, channels), the images' with the statistics given."""
@@ -225,15 +261,33 @@ class _Joint:
         assert self.rotary is not None
         return self.rotary.of_rows(flat(role), self.rows.count)
 
-    def _placed(self, key: Tensor) -> Tensor:
-        """The references' keys, (chunks, 1, heads, tokens, channels), where the targets see them."""
-        placing: Placing = self.call.notes[PLACING]
+    def _placed(self, given: JointFeatures, like: Tensor, heads: int) -> Features:
+        """A reference's keys and values, (chunks, 1, heads, tokens, channels), where the targets see them."""
+        key, value = given.features.key.to(like.device), given.features.value.to(like)
+        rotation = self._rotation_of(given)
+        placed = key if rotation is None else rotated(rotation, key)
+        return given.features._replace(key=for_heads(placed.to(like.dtype), heads), value=for_heads(value, heads))
+
+    def _rotation_of(self, given: JointFeatures) -> Rotary | None:
+        """What the keys go through; the same for all layers whose tokens are rotated alike."""
+        placing = self._placing
         if self.rotary is None or placing.turn is None:
-            return key
+            return None
         first = self.rows.reference or 0  # of the images of a chunk: all have the same positions
-        image = self.rotary.of_rows(lambda matrices: self.rows.split(matrices)[:, first], self.rows.count)
-        rotation = placing.positions.rotation(image, placing.turn, placing.axes)
-        return key if rotation is None else rotated(rotation, key)
+        target = self.rotary.of_rows(lambda matrices: self.rows.split(matrices)[:, first], self.rows.count)
+        if given.rotation is None:
+            return placing.positions.rotation(target, target, placing.turn, placing.axes)
+        reference = Rotary(given.rotation.to(target.matrices.device), target.halves)
+        return placing.positions.rotation(reference, target, placing.turn, placing.axes)
+
+    @property
+    def _placing(self) -> Placing:
+        placing: Placing = self.call.notes[PLACING]
+        return placing
+
+
+def _statistics(given: Sequence[Weighted[JointFeatures]]) -> GivenStatistics:
+    return given_statistics([Weighted(each.features.features, each.weight) for each in given])
 
 
 def _prepared(call: Call | None, layer: Layer | None) -> _Joint | None:

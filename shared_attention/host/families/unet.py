@@ -13,9 +13,22 @@ from typing import Any, NamedTuple
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
 
+from ...keeping import grid_of
 from ...layers import ALL, LayerKey, LayerSelection
 from ...rows import Rows
-from ...sharing import Attention, Features, Projections, SharingSettings, align, features, share, share_beside
+from ...sharing import (
+    Attention,
+    Extension,
+    Features,
+    Projections,
+    SharingSettings,
+    align,
+    extensions,
+    features,
+    given_statistics,
+    share,
+    share_beside,
+)
 from ...sources import Source
 from ..backend import layer_attention, plain_attention
 from ..calls import Call, Options, Replacement, Run, current_call
@@ -121,26 +134,40 @@ def shared_self_attention(query: Tensor, key: Tensor, value: Tensor, options: Op
     if source is None or not source.knows(slot) or not _fits(call.run, source.rows, query, key):
         return previous(query, key, value, options) if previous else plain_attention(options, query, key, value)
     call.run.shared_layers += 1
-    layer = SharedLayer(Projections(query, key, value), slot, source, call.settings, layer_attention(options, call.run))
+    layer = SharedLayer(
+        Projections(query, key, value), slot, source, call.settings, layer_attention(options, call.run), call.size
+    )
     return attend_in_rows(layer) if previous is None else attend_around(layer, previous, options)
 
 
 class SharedLayer(NamedTuple):
-    """A self-attention that shares, with the attention to use."""
+    """A self-attention that shares, with the attention to use. size: of the call's latents, height and width."""
 
     projections: Projections
     slot: BlockKey
     source: Source
     settings: SharingSettings
     attend: Attention
+    size: tuple[int, int] | None = None
 
-    def roles(self) -> tuple[Projections, Projections, Features]:
-        """What references and targets have projected, the targets' aligned; and the references' features."""
+    def roles(self) -> tuple[Projections, Projections, list[Extension]]:
+        """What references and targets have projected, the targets' aligned; and what these attend to besides."""
         rows = self.source.rows
         references = Projections(*map(rows.references, self.projections))
-        given = self.source.of(self.slot, lambda: features(references, self.settings))
-        targets = align(Projections(*map(rows.targets, self.projections)), given, self.settings.strength)
-        return references, targets, given
+        given = self.source.of(self.slot, lambda: self._features(references))
+        targets = Projections(*map(rows.targets, self.projections))
+        if not rows.has_targets:
+            return references, targets, []
+        statistics = given_statistics(given)
+        aligned = align(targets, statistics, self.settings.strength)
+        return references, aligned, extensions(given, self.settings, targets.key.shape[-2], targets.key)
+
+    def _features(self, references: Projections) -> Features:
+        found, keeping = features(references, self.settings), self.source.keeping
+        if keeping is None:
+            return found
+        grid = grid_of(found.key.shape[-2], *self.size) if self.size else None
+        return found._replace(key=keeping.kept(found.key, grid), value=keeping.kept(found.value, grid))
 
 
 def attend_in_rows(layer: SharedLayer) -> Tensor:
@@ -151,7 +178,7 @@ def attend_in_rows(layer: SharedLayer) -> Tensor:
     if rows.has_references:
         references_out = attend(*(x.flatten(0, 1) for x in references)).unsqueeze(1)
     if rows.has_targets:
-        targets_out = share(targets, given, layer.settings, attend)
+        targets_out = share(targets, given, layer.settings.scale, attend)
     return rows.join(references_out, targets_out)
 
 
@@ -169,7 +196,7 @@ def attend_around(layer: SharedLayer, previous: Replacement, options: Options) -
         return previous(*layer.projections, options)
     if not rows.has_targets:
         return own
-    targets_out = share_beside(rows.targets(own), targets, given, layer.settings, layer.attend)
+    targets_out = share_beside(rows.targets(own), targets, given, layer.settings.scale, layer.attend)
     return rows.join(rows.references(own), targets_out)
 
 

@@ -23,7 +23,7 @@ from .run import ReferenceRun
 Cond = dict[str, Any]
 """One conditioning of the host's in a run, with what the model made of it in `model_conds`."""
 
-_PICTURES = ("concat_latent_image", "concat_mask", "unclip_conditioning", "reference_latents")
+PICTURES = ("concat_latent_image", "concat_mask", "unclip_conditioning", "reference_latents")
 
 
 def with_own_rows(guider: Any, run: ReferenceRun, noise: Tensor, latent_image: Tensor, **options: Any) -> None:
@@ -42,7 +42,7 @@ def _own(model: Any, run: ReferenceRun, cond: Cond, noise: Tensor, kind: str, **
     own = dict(cond)
     if "gligen" in cond:
         own["gligen"] = (cond["gligen"][0], GroundedTargets(cond["gligen"][1], run), *cond["gligen"][2:])
-    if "c_concat" not in cond["model_conds"] and not any(name in cond for name in _PICTURES):
+    if "c_concat" not in cond["model_conds"] and not any(name in cond for name in PICTURES):
         return own
     targets = cond["model_conds"]
     if _has_one_picture_a_target(cond, run.images):
@@ -50,7 +50,7 @@ def _own(model: Any, run: ReferenceRun, cond: Cond, noise: Tensor, kind: str, **
         shifted = _encoded(model, cond, noise[1:], kind, **{name: _of_targets(v) for name, v in options.items()})
         targets = {**targets, **{key: _after_an_empty_row(shifted[key]) for key in ("c_concat",) if key in shifted}}
     unmasked = {**options, "latent_image": run.clean.to(noise), "denoise_mask": torch.zeros_like(noise[:1])}
-    reference = _encoded(model, _of_reference(model, run, cond), noise[:1], kind, **unmasked)
+    reference = _encoded(model, of_reference(model, run, cond), noise[:1], kind, **unmasked)
     own["model_conds"] = {key: _joined(value, reference.get(key), run.images) for key, value in targets.items()}
     return own
 
@@ -61,9 +61,9 @@ def _encoded(model: Any, cond: Cond, noise: Tensor, kind: str, **options: Any) -
     return cast("dict[str, Any]", conds[0]["model_conds"])
 
 
-def _of_reference(model: Any, run: ReferenceRun, cond: Cond) -> Cond:
-    """`cond` as it is for the reference alone."""
-    own = {name: value for name, value in cond.items() if name not in _PICTURES}
+def of_reference(model: Any, run: ReferenceRun, cond: Cond) -> Cond:
+    """`cond` as it is for the reference alone; its `model_conds` are those of targets of the host's `model`."""
+    own = {name: value for name, value in cond.items() if name not in PICTURES}
     seen = cond["model_conds"].get("c_concat")
     channels = 0 if seen is None else seen.cond.shape[1]
     is_masked = channels > run.clean.shape[1]

@@ -14,11 +14,12 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...trajectory import Trajectory
+from ..calls import ROW_REFERENCE
 from ..wrappers import SamplingCallback, attach
 from .conditioning import with_own_rows
 from .control import Control, without_control
 from .recognition import require_reference
-from .run import KEY, run_of, start_run, with_row_0
+from .run import run_of, start_run, with_row_0
 
 
 def hold_reference(model: Any, row: ReferenceRow) -> Any:
@@ -29,7 +30,7 @@ def hold_reference(model: Any, row: ReferenceRow) -> Any:
         WrappersMP.PREDICT_NOISE: around_prediction,
         WrappersMP.APPLY_MODEL: around_model_call,
     }
-    return attach(model, KEY, wrappers, "a reference latent")
+    return attach(model, ROW_REFERENCE, wrappers, "a reference latent")
 
 
 class ReferenceRow:
@@ -77,11 +78,11 @@ class ReferenceRow:
         shown = callback and run.shown_to(callback)
         # These are the run's own: the host gives a guider back those of its model, whatever happens.
         options = guider.model_options.setdefault("transformer_options", {})
-        options[KEY] = run
+        options[ROW_REFERENCE] = run
         try:
             out = executor(noise, latent_image, sampler, sigmas, denoise_mask, shown, disable_pbar, seed, **kwargs)
         finally:
-            options.pop(KEY, None)
+            options.pop(ROW_REFERENCE, None)
         # Some samplers end between noise levels; the reference leaves at the one that the stage ends at.
         return run.leave(cast(Tensor, out), last)
 
@@ -142,7 +143,7 @@ def around_model_call(
 ) -> Tensor:
     """APPLY_MODEL wrapper. x: (rows, channels, height, width), t: the noise level sigma of each row."""
     options = transformer_options or {}
-    run = options.get(KEY)
+    run = options.get(ROW_REFERENCE)
     rows = None if run is None else run.rows(len(x), options, c_crossattn)
     if rows is not None:
         control = without_control(control, rows)

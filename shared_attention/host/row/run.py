@@ -13,10 +13,9 @@ from torch import Tensor
 from ...fixed_noise import fixed_noise
 from ...rows import Rows, UnknownRowsError, find_rows
 from ...trajectory import CleanerStart, NoiseMatched, ReferencePath, Trajectory
-from ..calls import window_of
+from ..calls import ROW_REFERENCE, window_of
 from ..wrappers import SamplingCallback
 
-KEY = "style_aligned.reference_row"
 RESIZING = "bislerp"
 """As the host's samplers that change the size in mid-run resize latents unless told otherwise."""
 
@@ -40,9 +39,16 @@ class ReferenceRun:
     latent_format: Any
     _resized: dict[tuple[int, ...], NoiseMatched] = field(default_factory=dict)
 
-    def at(self, sigma: float, size: Sequence[int]) -> Tensor:
-        """What the model is shown of the reference at noise level `sigma` by a sampler that is at `size`."""
-        return self._path_of(size).at(sigma)
+    def at(self, sigma: float, size: Sequence[int], visit: int = 0) -> Tensor:
+        """What the model is shown of the reference at noise level `sigma` by a sampler that is at `size`.
+
+        visit: how often the sampler has been at that level before.
+        """
+        return self._path_of(size).at(sigma, visit)
+
+    def visits(self, sigma: float) -> int:
+        """How many latents of the reference there are at that level."""
+        return self.path.visits(sigma)
 
     def denoised(self, denoised: Tensor) -> Tensor:
         """What the model is taken to have denoised: the clean reference in row 0."""
@@ -139,7 +145,7 @@ def with_row_0(x: Tensor, row: Tensor) -> Tensor:
 
 def run_of(model_options: Mapping[str, Any]) -> ReferenceRun | None:
     """The run that a call with the host's `model_options` belongs to."""
-    return cast("ReferenceRun | None", model_options.get("transformer_options", {}).get(KEY))
+    return cast("ReferenceRun | None", model_options.get("transformer_options", {}).get(ROW_REFERENCE))
 
 
 def _scaling(model_sampling: Any) -> Callable[[float, Tensor, Tensor], Tensor]:

@@ -1,0 +1,1 @@
+"""References that are no rows of a batch: the model runs over each alone, and what its layers have of it is kept."""

@@ -1,0 +1,82 @@
+"""What a reference apart is conditioned with in its own pass: its prompt, and nothing that is the targets' alone.
+
+ControlNets, masks, areas, boxes and hooks of the targets' conditioning are not its own. What an inpainting or editing
+model sees beside the latent is the reference itself, as with a reference in row 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import comfy.samplers
+import torch
+from comfy.sampler_helpers import convert_cond
+from torch import Tensor
+
+from ...conditioning import Conditioning, first_row
+from ..inversion import zeroed
+from ..row.conditioning import PICTURES, Cond, of_reference
+from ..row.run import ReferenceRun
+from .references import Reference
+
+POSITIVE, NEGATIVE = 0, 1
+"""The kinds of conditioning of a reference's pass, in the host's order."""
+
+_OF_TARGETS = {
+    "control", "control_apply_to_uncond", "gligen", "hooks", "area", "mask", "mask_strength", "set_area_to_bounds",
+    "strength", "default", "uuid", *PICTURES,
+}  # fmt: skip
+
+
+def is_negative(kind: str) -> bool:
+    """Whether the host's (or another node's) name of a kind of conditioning is one that guidance is away from."""
+    return "neg" in kind
+
+
+def encoded(
+    model: Any, reference: Reference, run: ReferenceRun, conds: Mapping[str, Sequence[Cond]], device: Any, seed: Any
+) -> tuple[list[Cond], list[Cond]]:
+    """The reference's positive and negative conds, as the host's `model` takes them.
+
+    conds: those of the targets by kind, encoded for a run of the host.
+    """
+    targets = [next((conds[kind] for kind in conds if is_negative(kind) == wanted), []) for wanted in (False, True)]
+    positive = reference.positive or zeroed(_plain(targets[POSITIVE]))
+    negative = reference.negative or _plain(targets[NEGATIVE]) or zeroed(positive)
+    noise, clean = torch.zeros_like(run.clean), run.clean
+    own: dict[str, list[Cond]] = {}
+    for kind, given, template in (("positive", positive, targets[0]), ("negative", negative, targets[1])):
+        own[kind] = [_with_pictures(model, run, cond, template) for cond in convert_cond(first_row(given))]
+    processed = comfy.samplers.process_conds(model, noise, own, device, latent_image=clean, seed=seed)
+    return processed["positive"], processed["negative"]
+
+
+def _plain(conds: Sequence[Cond]) -> Conditioning:
+    """The targets' conds as a CONDITIONING for the first row of their batch."""
+    entries = [[cond.get("cross_attn"), {**cond, "model_conds": _unencoded(cond)}] for cond in conds]
+    rows = [*first_row([each for each in entries if each[0] is not None]), *(e for e in entries if e[0] is None)]
+    return [[text, {key: value for key, value in options.items() if key not in _OF_TARGETS}] for text, options in rows]
+
+
+def _unencoded(cond: Cond) -> dict[str, Any]:
+    """What nodes have put among a cond's model_conds; the rest is the model's own, of the targets' size."""
+    return {name: value for name, value in cond["model_conds"].items() if name.startswith("style_aligned")}
+
+
+def _with_pictures(model: Any, run: ReferenceRun, cond: Cond, template: Sequence[Cond]) -> Cond:
+    """`cond` with the pictures that the targets' conds of its kind have, of the reference."""
+    if not template:
+        return cond
+    pictures = {name: template[0][name] for name in PICTURES if name in template[0]}
+    seen = {**pictures, **cond, "model_conds": {**cond["model_conds"], **template[0]["model_conds"]}}
+    return {**of_reference(model, run, seen), "model_conds": cond["model_conds"]}
+
+
+def active(conds: Sequence[Cond], sigma: Tensor) -> list[Cond]:
+    """Those of the conds that the host takes at a noise level: their range of the sampling process may be another."""
+    level = float(sigma)
+    return [
+        cond for cond in conds
+        if level <= cond.get("timestep_start", level) and level >= cond.get("timestep_end", level)
+    ]  # fmt: skip
