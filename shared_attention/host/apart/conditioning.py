@@ -35,21 +35,24 @@ def is_negative(kind: str) -> bool:
 
 
 def encoded(
-    model: Any, reference: Reference, run: ReferenceRun, conds: Mapping[str, Sequence[Cond]], device: Any, seed: Any
+    model: Any, reference: Reference, run: ReferenceRun, guider: Any, device: Any, seed: Any
 ) -> tuple[list[Cond], list[Cond]]:
-    """The reference's positive and negative conds, as the host's `model` takes them.
-
-    conds: those of the targets by kind, encoded for a run of the host.
-    """
-    targets = [next((conds[kind] for kind in conds if is_negative(kind) == wanted), []) for wanted in (False, True)]
-    positive = reference.positive or zeroed(_plain(targets[POSITIVE]))
-    negative = reference.negative or _plain(targets[NEGATIVE]) or zeroed(positive)
+    """The reference's positive and negative conds, as the host's `model` takes them in a run of its `guider`."""
+    # As they were given: the host adds to those of a run, such as a negative for each area.
+    positive = reference.positive or zeroed(_plain(_of_kind(guider.original_conds, POSITIVE))[:1])
+    negative = reference.negative or _plain(_of_kind(guider.original_conds, NEGATIVE)) or zeroed(positive)
     noise, clean = torch.zeros_like(run.clean), run.clean
     own: dict[str, list[Cond]] = {}
-    for kind, given, template in (("positive", positive, targets[0]), ("negative", negative, targets[1])):
-        own[kind] = [_with_pictures(model, run, cond, template) for cond in convert_cond(first_row(given))]
+    for kind, name, given in ((POSITIVE, "positive", positive), (NEGATIVE, "negative", negative)):
+        template = _of_kind(guider.conds, kind)
+        own[name] = [_with_pictures(model, run, cond, template) for cond in convert_cond(first_row(given))]
     processed = comfy.samplers.process_conds(model, noise, own, device, latent_image=clean, seed=seed)
     return processed["positive"], processed["negative"]
+
+
+def _of_kind(conds: Mapping[str, Sequence[Cond]], kind: int) -> Sequence[Cond]:
+    """The targets' first list of conds of a kind."""
+    return next((conds[name] for name in conds if is_negative(name) == (kind == NEGATIVE)), [])
 
 
 def _plain(conds: Sequence[Cond]) -> Conditioning:
@@ -65,12 +68,12 @@ def _unencoded(cond: Cond) -> dict[str, Any]:
 
 
 def _with_pictures(model: Any, run: ReferenceRun, cond: Cond, template: Sequence[Cond]) -> Cond:
-    """`cond` with the pictures that the targets' conds of its kind have, of the reference."""
-    if not template:
+    """`cond` with the pictures that the targets' conds of its kind have, of the reference, where it has none itself."""
+    if not template or any(name in cond for name in PICTURES):
         return cond
     pictures = {name: template[0][name] for name in PICTURES if name in template[0]}
-    seen = {**pictures, **cond, "model_conds": {**cond["model_conds"], **template[0]["model_conds"]}}
-    return {**of_reference(model, run, seen), "model_conds": cond["model_conds"]}
+    made = of_reference(model, run, {**pictures, "model_conds": template[0]["model_conds"]})
+    return {**cond, **{name: made[name] for name in PICTURES if name in made}}
 
 
 def active(conds: Sequence[Cond], sigma: Tensor) -> list[Cond]:

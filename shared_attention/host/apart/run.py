@@ -38,19 +38,19 @@ _AROUND_CALLS = ("model_function_wrapper", "context_handler")
 
 @dataclass(frozen=True, eq=False)
 class BanksOfEvaluation:
-    """The banks of the references, and by the identity of each of the targets' conds that of the reference's.
+    """The banks of the references, and for each of the targets' conds (its list and identity) the reference's.
 
-    In a class, as the host copies the lists and dicts of its options at every call.
+    The list too: the host gives a negative that it makes for an area the identity of that area's positive. In a class, as the host copies the lists and dicts of its options at every call.
     """
 
     banks: Sequence[tuple[Bank, float, Mapping[Hashable, Hashable]]]
 
     def source(self, options: Options, rows: Rows, beside: Source | None) -> Reading:
         """What a call with the host's `options` reads, whose chunks go on in order from group to group of rows."""
-        uuids = options["uuids"]
-        chunks = [uuids[group % len(uuids)] for group in range(rows.chunks)]
+        conds = list(zip(options["cond_or_uncond"], options["uuids"], strict=True))
+        chunks = [conds[group % len(conds)] for group in range(rows.chunks)]
         banks = [
-            BankOfChunks(bank, tuple(own.get(uuid) for uuid in chunks), weight) for bank, weight, own in self.banks
+            BankOfChunks(bank, tuple(own.get(cond) for cond in chunks), weight) for bank, weight, own in self.banks
         ]
         return Reading(banks, rows, beside)
 
@@ -122,17 +122,17 @@ class ReferencesOfRun:
         these = conds[number]
         if not these:
             return None
-        uuids = {cond["uuid"] for cond in these}
         for kind, known in self._guider.conds.items():
-            if any(cond["uuid"] in uuids for cond in known):
+            if any(cond["uuid"] == these[0]["uuid"] for cond in known[:1]) or any(cond is these[0] for cond in known):
                 return NEGATIVE if is_negative(kind) else POSITIVE
         return NEGATIVE if number == 1 and len(conds) == 2 else POSITIVE
 
     def _conds(self, reference: _ReferenceOfRun, model: Any) -> tuple[list[Cond], list[Cond]]:
         if id(model) not in reference.conds:
             device = self._guider.model_patcher.load_device
-            given, run, targets = reference.given, reference.run, self._guider.conds
-            reference.conds[id(model)] = encoded(model, given, run, targets, device, self._seed)
+            reference.conds[id(model)] = encoded(
+                model, reference.given, reference.run, self._guider, device, self._seed
+            )
         return reference.conds[id(model)]
 
     def _bank(
@@ -190,18 +190,18 @@ def _own_options(model_options: Mapping[str, Any]) -> dict[str, Any]:
 def _identities(
     conds: Conds, kinds: Sequence[int | None], own: tuple[list[Cond], list[Cond]], sigma: Tensor
 ) -> dict[Hashable, Hashable]:
-    """By the identity of each of the targets' conds that of the reference's in the same place of its kind's list.
+    """For each of the targets' conds (its list and identity) the identity of the reference's in the same place.
 
     Where the reference has fewer, its last one stands for the others: areas, hooks and lines of a set are of one style.
     """
     identities: dict[Hashable, Hashable] = {}
-    for these, kind in zip(conds, kinds, strict=True):
+    for index, (these, kind) in enumerate(zip(conds, kinds, strict=True)):
         if these is None or kind is None:
             continue
         references = active(own[kind], sigma)
         for number, cond in enumerate(active(these, sigma)):
             if references:
-                identities[cond["uuid"]] = references[min(number, len(references) - 1)]["uuid"]
+                identities[index, cond["uuid"]] = references[min(number, len(references) - 1)]["uuid"]
     return identities
 
 

@@ -1,0 +1,126 @@
+"""A reference apart from the batch, in every family: equal to the rows of a batch, and of any size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import comfy.sample
+import pytest
+import torch
+from apart_joint_oracle import ApartJointOracle
+from apart_oracles import Apart
+from joint_oracle import Sharing
+from oracles import relative_error
+from runs import run, shared_everywhere, variants
+from sampling import shared
+from style_aligned.nodes.reference import StyleAlignedReference
+from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
+from torch import Tensor
+from variant import Variant
+
+TARGETS = 2
+
+
+def rows_of(conditioning: list[list[Any]], rows: slice) -> list[list[Any]]:
+    """The CONDITIONING of some of the rows of a batch."""
+    [[embeddings, options]] = conditioning
+    count = len(embeddings)
+
+    def picked(value: Any) -> Any:
+        if isinstance(value, list):
+            return [picked(each) for each in value]
+        return value[rows] if isinstance(value, Tensor) and value.ndim and len(value) == count else value
+
+    return [[embeddings[rows], {name: picked(value) for name, value in options.items()}]]
+
+
+def without_pictures(conditioning: list[list[Any]]) -> list[list[Any]]:
+    """Without those of the targets: in their place a reference has itself."""
+    names = ("concat_latent_image", "concat_mask", "reference_latents")
+    return [
+        [text, {key: value for key, value in options.items() if key not in names}] for text, options in conditioning
+    ]
+
+
+def picture(variant: Variant) -> Tensor:
+    return 0.5 * variant.noise(1, seed=99)
+
+
+def sampled(model: Any, latents: Tensor, noise: Tensor, positive: Any, negative: Any, cfg: float) -> Tensor:
+    return comfy.sample.sample(
+        model, noise, 2, cfg, "euler", "simple", positive, negative, latents, seed=3, disable_pbar=True
+    )
+
+
+OF_ONE_FRAME = [each for each in variants() if each.id != "qwen_image_layered"]
+
+
+@pytest.mark.parametrize("cfg", [4.0, pytest.param(1.0, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("variant", OF_ONE_FRAME, indirect=True)
+def test_it_equals_a_row_of_the_batch(variant: Variant, cfg: float) -> None:
+    model = shared(variant.model(), blocks="all", shift=0.3)
+    positive, negative = variant.conditioning(1 + TARGETS, seed=1), variant.conditioning(1, seed=2)
+    noise = variant.noise(1 + TARGETS)
+    held, latent = StyleAlignedReferenceLatent.execute(model, {"samples": picture(variant)}, TARGETS, "noise").result
+
+    expected = sampled(held, latent["samples"], noise, positive, negative, cfg)[1:]
+
+    own = without_pictures(rows_of(positive, slice(0, 1)))
+    apart = StyleAlignedReference.execute(model, {"samples": picture(variant)}, conditioning=own).result[0]
+    text = rows_of(positive, slice(1, None))
+    actual = sampled(apart, latent["samples"][1:], noise[1:], text, negative, cfg)
+    assert relative_error(actual, expected) < 1e-5
+    unshared = sampled(variant.model(), latent["samples"][1:], noise[1:], text, negative, cfg)
+    assert relative_error(unshared, expected) > 1e-3
+
+
+def resized(variant: Variant, height: int, width: int) -> Variant:
+    return replace(variant, latent=(*variant.latent[:-2], height, width))
+
+
+def seen(variant: Variant, conditioning: list[list[Any]], latent: Tensor) -> list[list[Any]]:
+    """`conditioning` with what an inpainting model sees of a reference: all of it."""
+    if variant.name != "flux_fill":
+        return conditioning
+    pictures = {"concat_latent_image": latent, "concat_mask": torch.zeros_like(latent[:, :1])}
+    return [[text, {**options, **pictures}] for text, options in conditioning]
+
+
+def sizes(variant: Variant) -> list[tuple[int, int]]:
+    height, width = variant.latent[-2:]
+    return [(height, width + 4), (height + 2, width - 2)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        pytest.param({"positions": "same", "shift": 0.3, "low": 1.4}, marks=pytest.mark.thorough),
+        pytest.param({"positions": "none", "strength": 0.5, "high": 0.6}, marks=pytest.mark.thorough),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("variant", OF_ONE_FRAME, indirect=True)
+def test_sizes_and_weights_against_the_oracle(variant: Variant, settings: dict[str, Any]) -> None:
+    if "positions" in settings and not variant.is_rotary:
+        settings = {name: settings[name] for name in settings if name in ("shift", "strength")}
+    model, references = shared_everywhere(variant.model(), **settings), []
+    for number, (size, weight) in enumerate(zip(sizes(variant), (1.0, 0.4), strict=True)):
+        of_size = resized(variant, *size)
+        is_masked = "attention_mask" in variant.conditioning()[0][1]  # of one length in these variants
+        prompt = of_size.conditioning(1, seed=40 + number, text=variant.text + (0 if is_masked else number))
+        negative, latent = of_size.conditioning(1, seed=50 + number), picture(of_size)
+        references.append(Apart(latent, seen(variant, prompt, latent), seen(variant, negative, latent), weight))
+        model = StyleAlignedReference.execute(
+            model, {"samples": latent}, conditioning=prompt, negative=negative, weight=weight
+        ).result[0]
+    expected = run(ApartJointOracle(variant, references, Sharing(**settings)).patcher, variant, 2)
+    assert relative_error(run(model, variant, 2), expected) < 1e-5
+
+
+@pytest.mark.parametrize("variant", variants("qwen_image_layered"), indirect=True)
+def test_an_image_is_the_reference_of_layers(variant: Variant) -> None:
+    one = replace(variant, latent=(variant.latent[0], 1, *variant.latent[2:]))
+    model = StyleAlignedReference.execute(shared(variant.model(), blocks="all"), {"samples": picture(one)}).result[0]
+    assert relative_error(run(model, variant, 1), run(variant.model(), variant, 1)) > 1e-3
