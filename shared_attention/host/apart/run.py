@@ -6,6 +6,7 @@ reference, noise level, model and set of patches, whatever number of chunks, are
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +41,8 @@ _AROUND_CALLS = ("model_function_wrapper", "context_handler")
 class BanksOfEvaluation:
     """The banks of the references, and for each of the targets' conds (its list and identity) the reference's.
 
-    The list too: the host gives a negative that it makes for an area the identity of that area's positive. In a class, as the host copies the lists and dicts of its options at every call.
+    The list too: the host gives a negative that it makes for an area the identity of that area's positive. In a class,
+    as the host copies the lists and dicts of its options at every call.
     """
 
     banks: Sequence[tuple[Bank, float, Mapping[Hashable, Hashable]]]
@@ -88,12 +90,11 @@ class ReferencesOfRun:
         self._references = [
             _ReferenceOfRun(each, start_run(model, each.samples, 1, each.trajectory, 0)) for each in references
         ]
-        self._level, self._visits = float("nan"), 0
+        self._visits = Counter[float]()
 
     def visit(self, sigma: float) -> None:
         """The sampler asks for a prediction at noise level `sigma`, for the first time or again with another latent."""
-        self._visits = self._visits + 1 if sigma == self._level else 0
-        self._level = sigma
+        self._visits[sigma] += 1
 
     @property
     def nbytes(self) -> int:
@@ -139,7 +140,7 @@ class ReferencesOfRun:
         self, reference: _ReferenceOfRun, model: Any, kinds: set[int], timestep: Tensor, options: dict[str, Any]
     ) -> Bank:
         sigma = float(timestep[0])
-        visit = min(self._visits, reference.run.visits(sigma) - 1) if sigma == self._level else 0
+        visit = min(max(self._visits[sigma] - 1, 0), reference.run.visits(sigma) - 1)
         level = (sigma, visit)
         # Of another level nothing is read any more, and what is not held need not be found room for.
         reference.passes = [each for each in reference.passes if each.level == level]

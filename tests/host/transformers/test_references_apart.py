@@ -14,6 +14,7 @@ from joint_oracle import Sharing
 from oracles import relative_error
 from runs import run, shared_everywhere, variants
 from sampling import shared
+from style_aligned.nodes.record import StyleAlignedRecord
 from style_aligned.nodes.reference import StyleAlignedReference
 from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
 from torch import Tensor
@@ -124,3 +125,19 @@ def test_an_image_is_the_reference_of_layers(variant: Variant) -> None:
     one = replace(variant, latent=(variant.latent[0], 1, *variant.latent[2:]))
     model = StyleAlignedReference.execute(shared(variant.model(), blocks="all"), {"samples": picture(one)}).result[0]
     assert relative_error(run(model, variant, 1), run(variant.model(), variant, 1)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "variant", variants("flux_dev", "qwen_image", "z_image", "krea2", "sd35_medium"), indirect=True
+)
+def test_a_recorded_picture_gives_what_a_batch_gives(variant: Variant) -> None:
+    model, positive = shared(variant.model(), blocks="all"), variant.conditioning(2, seed=1)
+    together = run(model, variant, 2, positive=positive)
+    recording, path = StyleAlignedRecord.execute(model).result
+    one = {"positive": rows_of(positive, slice(1)), "initial": variant.noise(2)[:1]}
+    first = run(recording, variant, 1, **one)
+    later = StyleAlignedReference.execute(
+        model, {"samples": first}, conditioning=one["positive"], trajectory=path
+    ).result[0]
+    other = {"positive": rows_of(positive, slice(1, 2)), "initial": variant.noise(2)[1:]}
+    assert relative_error(run(later, variant, 1, **other), together[1:]) < 1e-5
