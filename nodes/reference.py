@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..shared_attention.host.apart.memory import require_positions
 from ..shared_attention.host.apart.references import Reference, add_reference
 from ..shared_attention.host.recorded_path import RecordedPath, matching_trajectory
 from ..shared_attention.host.reference_latent import one_image
@@ -110,4 +111,6 @@ class StyleAlignedReference(io.ComfyNode):
         samples = one_image(model, reference)
         path = matching_trajectory(model, samples, trajectory)
         keeping = Keeping(THINNINGS[thin], memory != AS_COMPUTED, memory == ON_CPU)
-        return io.NodeOutput(add_reference(model, Reference(samples, conditioning, negative, path, weight, keeping)))
+        given = Reference(samples, conditioning, negative, path, weight, keeping)
+        require_positions(model, given)
+        return io.NodeOutput(add_reference(model, given))

@@ -6,7 +6,7 @@ The model is never modified: what a family changes to reach its layers lasts for
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from comfy.patcher_extension import WrappersMP
@@ -17,7 +17,7 @@ from ..schedule import SamplingRange
 from ..sharing import SharingSettings
 from ..sources import Bank, Recording, RowsOfCall, Source
 from . import families, line_by_line
-from .apart import references
+from .apart import memory, references
 from .apart.run import BANKS, RECORDING, BanksOfEvaluation, ReferencesOfRun
 from .calls import (
     KEY,
@@ -45,6 +45,7 @@ def share_attention(model: Any, sharing: SharedAttention) -> Any:
     sharing.layers.require_in(family.selectable(unet, sharing.settings))
     wrappers: dict[str, Callable[..., Any]] = {
         WrappersMP.OUTER_SAMPLE: sharing.around_run,
+        WrappersMP.PREPARE_SAMPLING: sharing.around_loading,
         WrappersMP.PREDICT_NOISE: around_prediction,
         WrappersMP.CALC_COND_BATCH: sharing.around_evaluation,
         WrappersMP.APPLY_MODEL: sharing.around_model_call,
@@ -87,7 +88,8 @@ class SharedAttention:
         """OUTER_SAMPLE wrapper. noise: (images, channels, ...)."""
         guider = executor.class_obj
         with known_run(guider, len(noise)) as run:
-            apart = [each for each in references.of_options(guider.model_options) if each.weight > 0.0]
+            apart = references.of_options(guider.model_options)
+            memory.require_room(guider.model_patcher, apart, self.layers)
             run.references = ReferencesOfRun(guider, apart, seed) if apart else None
             try:
                 args = (noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
@@ -98,6 +100,21 @@ class SharedAttention:
         if len(sigmas) > 1:
             self._report_bypass(run)
         return out
+
+    def around_loading(
+        self,
+        executor: Any,
+        model: Any,
+        noise_shape: Sequence[int],
+        conds: Any,
+        model_options: Options | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """PREPARE_SAMPLING wrapper: the host loads the model with room for what references apart take."""
+        apart = references.of_options(model_options or {})
+        if apart and families.of_unet(model.get_model_object("diffusion_model")) is not None:
+            noise_shape = memory.with_banks(model, apart, self.layers, noise_shape)
+        return executor(model, noise_shape, conds, model_options=model_options, **kwargs)
 
     def around_evaluation(
         self,

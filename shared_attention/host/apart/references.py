@@ -37,7 +37,7 @@ class Reference:
 
 def add_reference(model: Any, reference: Reference) -> Any:
     """A clone of the host's `model` with one more reference."""
-    before = of_options(model.model_options)
+    before: tuple[Reference, ...] = model.model_options.get("transformer_options", {}).get(KEY, ())
     wrappers: dict[str, Callable[..., Any]] = {WrappersMP.OUTER_SAMPLE: _around_run}
     clone = model.clone() if before else attach(model, KEY, wrappers, "a reference")
     # A tuple: the host copies lists and dicts of its options at every call.
@@ -46,8 +46,9 @@ def add_reference(model: Any, reference: Reference) -> Any:
 
 
 def of_options(model_options: dict[str, Any]) -> tuple[Reference, ...]:
-    """The references on a model with these options."""
-    return tuple(model_options.get("transformer_options", {}).get(KEY, ()))
+    """The references on a model with these options; one of weight 0 is as if it were not there."""
+    every: tuple[Reference, ...] = model_options.get("transformer_options", {}).get(KEY, ())
+    return tuple(each for each in every if each.weight > 0.0)
 
 
 def _around_run(executor: Any, *args: Any, **kwargs: Any) -> Tensor:

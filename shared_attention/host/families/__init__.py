@@ -53,6 +53,13 @@ class Family(Protocol):
         """Raises ValueError where a call's conditioning (by name, as the host hands it on) rules sharing out."""
         ...
 
+    def bytes_kept(self, unet: Any, x: Sequence[int], chosen: LayerSelection, element: int) -> int:
+        """About what a bank keeps of a reference: the keys and values of the layers chosen, for one conditioning.
+
+        x: the shape of the reference's latent. element: bytes of a number.
+        """
+        ...
+
     def attached(self, unet: Any, x: Tensor, options: Options, call: Call) -> AbstractContextManager[None]:
         """A context in which the attention layers of a model call share.
 

@@ -19,5 +19,8 @@ class AuraFlow(Transformer):
         yield from numbered("double", unet.double_layers)
         yield from numbered("single", unet.single_layers)
 
+    def most_tokens(self, unet: Any) -> tuple[int | None, int | None]:
+        return min(int(unet.h_max), int(unet.w_max)), None
+
     def layer(self, unet: Any, key: LayerKey, image: Image, arguments: Mapping[str, Any]) -> Layer:
         return Layer(key, from_end(0, image), None)

@@ -26,5 +26,8 @@ class HiDream(Embedded):
         yield from numbered("double", unet.double_stream_blocks)
         yield from numbered("single", unet.single_stream_blocks)
 
+    def most_tokens(self, unet: Any) -> tuple[int | None, int | None]:
+        return None, int(unet.max_seq)
+
     def layer(self, unet: Any, key: LayerKey, image: Image, arguments: Mapping[str, Any]) -> Layer:
         return Layer(key, from_start(0, image), heads_third(arguments["rope"]))

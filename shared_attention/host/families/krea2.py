@@ -24,6 +24,10 @@ class Krea2(Embedded):
     def modules(self, unet: Any) -> Iterator[tuple[LayerKey, Any]]:
         return numbered("single", unet.blocks)
 
+    def channels_kept(self, module: Any) -> int:
+        """Several heads of queries have one of keys."""
+        return 2 * int(module.attn.kvheads * module.attn.headdim)
+
     def layer(self, unet: Any, key: LayerKey, image: Image, arguments: Mapping[str, Any]) -> Layer:
         text = arguments["transformer_options"]["img_slice"][0]
         return Layer(key, from_start(text, image), Rotary(arguments["freqs"]))

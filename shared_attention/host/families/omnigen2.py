@@ -21,5 +21,9 @@ class OmniGen2(Embedded):
     def modules(self, unet: Any) -> Iterator[tuple[LayerKey, Any]]:
         return numbered("single", unet.layers)
 
+    def channels_kept(self, module: Any) -> int:
+        attention = next(part for part in module.modules() if hasattr(part, "kv_heads"))
+        return 2 * int(attention.kv_heads * attention.dim_head)
+
     def layer(self, unet: Any, key: LayerKey, image: Image, arguments: Mapping[str, Any]) -> Layer:
         return Layer(key, from_end(0, image), heads_third(arguments["image_rotary_emb"]))

@@ -21,6 +21,13 @@ class SD3(Transformer):
     def modules(self, unet: Any) -> Iterator[tuple[LayerKey, Any]]:
         return numbered("double", unet.joint_blocks)
 
+    def channels_kept(self, module: Any) -> int:
+        attends_twice = getattr(module.x_block, "x_block_self_attn", False)
+        return super().channels_kept(module) * (2 if attends_twice else 1)
+
+    def most_tokens(self, unet: Any) -> tuple[int | None, int | None]:
+        return (None if unet.pos_embed is None else int(unet.pos_embed_max_size)), None
+
     def layer(self, unet: Any, key: LayerKey, image: Image, arguments: Mapping[str, Any]) -> Layer:
         # The image comes last, and in the second attention it is all there is.
         return Layer(key, from_end(0, image), None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -113,6 +114,28 @@ class Transformer(ABC):
                 "style stronger."
             )
         return self.layers(uncompiled_module(unet))
+
+    def bytes_kept(self, unet: Any, x: Sequence[int], chosen: LayerSelection, element: int) -> int:
+        """About what a bank keeps of a reference: the keys and values of the layers chosen, for one conditioning.
+
+        x: the shape of the reference's latent. element: bytes of a number.
+        """
+        unet = uncompiled_module(unet)
+        tokens, layers = self.image(unet, torch.empty(tuple(x), device="meta")).tokens, self.selection(chosen)
+        modules = (uncompiled_module(module) for key, module in self.modules(unet) if key in layers)
+        return tokens * element * sum(self.channels_kept(module) for module in modules)
+
+    def channels_kept(self, module: Any) -> int:
+        """How many channels the keys and values of a token have in a module, together.
+
+        Keys are as wide as what flows through the model, the width that most of the module's layers take.
+        """
+        widths = Counter(int(layer.in_features) for layer in module.modules() if hasattr(layer, "in_features"))
+        return 2 * widths.most_common(1)[0][0]
+
+    def most_tokens(self, unet: Any) -> tuple[int | None, int | None]:
+        """How many tokens wide or high an image may be, and how many it may have; None where positions go on."""
+        return None, None
 
     def selection(self, chosen: LayerSelection) -> LayerSelection:
         """The layers to share where the user chose these; where none is named, those that the authors share."""

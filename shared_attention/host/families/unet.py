@@ -6,11 +6,11 @@ the heads side by side in the channels; another node's replacement is chained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel, Upsample
 from torch import Tensor
 
 from ...keeping import grid_of
@@ -62,6 +62,18 @@ class UNetFamily:
         """The layers to share where the user chose these: all of them, as the authors do, where none is named."""
         return chosen.or_default(ALL)
 
+    def bytes_kept(self, unet: Any, x: Sequence[int], chosen: LayerSelection, element: int) -> int:
+        """About what a bank keeps of a reference: the keys and values of the layers chosen, for one conditioning.
+
+        x: the shape of the reference's latent. element: bytes of a number.
+        """
+        layers = self.selection(chosen)
+        return element * sum(
+            tokens * int(attention.to_k.out_features + attention.to_v.out_features)
+            for key, attention, tokens in _attentions_with_tokens(unet, x[-2], x[-1])
+            if key in layers
+        )
+
     def check_call(self, conditioning: Mapping[str, Any]) -> None:
         """A UNet's calls share whatever they are conditioned with."""
 
@@ -96,12 +108,30 @@ def self_attentions(unet: Any, report: Callable[[str], None] | None = None) -> I
 
 
 def _transformer_blocks(unet: Any) -> Iterator[tuple[BlockKey, Any]]:
-    sections = zip(_SECTIONS, (unet.input_blocks, [unet.middle_block or ()], unet.output_blocks), strict=True)
-    for section, blocks in sections:
+    for section, blocks in _sections(unet):
         for number, block in enumerate(blocks):
             for layer in block:
                 for index, transformer in enumerate(getattr(layer, "transformer_blocks", ())):
                     yield (section, number, index), transformer
+
+
+def _attentions_with_tokens(unet: Any, height: int, width: int) -> Iterator[tuple[LayerKey, Any, int]]:
+    """Each self-attention with its block, and with its tokens for a latent of that size."""
+    sizes = [(height, width)]
+    for section, blocks in _sections(unet):
+        for number, block in enumerate(blocks):
+            for layer in block:
+                if isinstance(layer, Downsample):
+                    sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+                elif isinstance(layer, Upsample):
+                    sizes.pop()
+                for transformer in getattr(layer, "transformer_blocks", ()):
+                    if hasattr(transformer.attn1, "to_k") and not transformer.disable_self_attn:
+                        yield (section, number), transformer.attn1, sizes[-1][0] * sizes[-1][1]
+
+
+def _sections(unet: Any) -> Iterator[tuple[str, Any]]:
+    return zip(_SECTIONS, (unet.input_blocks, [unet.middle_block or ()], unet.output_blocks), strict=True)
 
 
 def _replace_attention(options: Options, keys: list[BlockKey]) -> dict[BlockKey, Replacement]:

@@ -9,6 +9,7 @@ import comfy.sample
 import pytest
 import torch
 from apart_joint_oracle import ApartJointOracle
+from apart_memory import noted_bytes
 from apart_oracles import Apart
 from joint_oracle import Sharing
 from oracles import relative_error
@@ -17,6 +18,9 @@ from sampling import shared
 from style_aligned.nodes.record import StyleAlignedRecord
 from style_aligned.nodes.reference import StyleAlignedReference
 from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
+from style_aligned.shared_attention.host.apart.memory import bytes_kept
+from style_aligned.shared_attention.host.apart.references import Reference
+from style_aligned.shared_attention.layers import LayerSelection
 from torch import Tensor
 from variant import Variant
 
@@ -141,3 +145,20 @@ def test_a_recorded_picture_gives_what_a_batch_gives(variant: Variant) -> None:
     ).result[0]
     other = {"positive": rows_of(positive, slice(1, 2)), "initial": variant.noise(2)[1:]}
     assert relative_error(run(later, variant, 1, **other), together[1:]) < 1e-5
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("variant", OF_ONE_FRAME, indirect=True)
+def test_the_estimate_is_what_is_kept(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, found = variant.model(), noted_bytes(monkeypatch)
+    apart = StyleAlignedReference.execute(shared(model, blocks="all"), {"samples": picture(variant)}).result[0]
+    run(apart, variant, 1, cfg=1.0)
+    estimated = bytes_kept(model, Reference(picture(variant)), LayerSelection.parse("all"))
+    assert list(found.values()) == [estimated]
+
+
+@pytest.mark.parametrize("variant", variants("sd3", "auraflow", "hidream_i1"), indirect=True)
+def test_more_than_the_models_positions_is_refused(variant: Variant) -> None:
+    large = replace(variant, latent=(variant.latent[0], 600, 600))
+    with pytest.raises(ValueError, match="this model has positions for"):
+        StyleAlignedReference.execute(variant.model(), {"samples": picture(large)})
