@@ -19,6 +19,7 @@ from torch import Tensor
 from ..inversion import inversion_steps
 from ..trajectory import LatentSpace, Trajectory
 from . import families
+from .apart.references import without_references
 from .calls import ROW_REFERENCE
 from .families.transformer import Transformer
 from .reference_latent import kind_of, latent_space, one_image
@@ -39,7 +40,7 @@ def invert(
 ) -> Trajectory:
     """The trajectory of the image in the host's LATENT. Without `negative` the guidance is away from zeros.
 
-    What holds a reference in row 0 is left out, since row 0 is the image itself, and so are caches that skip steps,
+    References are left out, apart ones and one in row 0, which is the image itself; and so are caches that skip steps,
     which fail where noise levels do not fall.
     Raises ValueError before sampling starts where the image or the model cannot be inverted.
     """
@@ -49,7 +50,7 @@ def invert(
     space = latent_space(model)
     sampler = Inversion(space)
     comfy.sample.sample_custom(
-        detach(model, ROW_REFERENCE, *STEP_CACHES),
+        detach(without_references(model), ROW_REFERENCE, *STEP_CACHES),
         torch.zeros_like(samples),
         cfg,
         sampler,

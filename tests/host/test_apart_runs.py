@@ -295,3 +295,16 @@ def test_bad_references_are_refused(latent: Tensor, message: str) -> None:
 def test_bad_weights_are_refused(weight: float) -> None:
     with pytest.raises(ValueError, match="weight is"):
         apart(tiny_model("sd15"), weight=weight)
+
+
+def test_compiled_models() -> None:
+    """Their calls over references and over targets have graphs of their own."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    skip = pytest.importorskip("comfy_extras.nodes_torch_compile").skip_torch_compile_dict
+    torch.compiler.reset()
+    model = apart(shared(tiny_model("sd15"), share_group_norm=True), picture(31, *OTHER_SIZE), weight=0.5)
+    compiled = model.clone()
+    set_torch_compile_wrapper(compiled, backend="eager", options={"guard_filter_fn": skip})
+    for images in (1, 2):
+        assert relative_error(sample(compiled, images, steps=2), sample(model, images, steps=2)) < 1e-5

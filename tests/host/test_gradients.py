@@ -9,6 +9,7 @@ import torch
 from oracle_model import OracleModel
 from oracles import relative_error
 from sampling import noise, shared
+from style_aligned.nodes.reference import StyleAlignedReference
 from tiny_models import conditioning, tiny_model
 from torch import Tensor
 
@@ -50,3 +51,14 @@ def test_targets_depend_on_the_reference():
         model = tiny_model("sd15")
     assert gradient(model)[0].norm() == 0
     assert gradient(shared(model))[0].norm() > 1e-3
+
+
+def test_a_reference_apart_is_not_differentiated():
+    """What is kept of it does not depend on the batch, so that no graph is held for it."""
+    with torch.inference_mode(False):
+        model, picture = tiny_model("sd15"), {"samples": noise(1, seed=31)}
+        text = conditioning(1, seed=21)
+    apart = StyleAlignedReference.execute(shared(model, share_group_norm=True), picture, conditioning=text).result[0]
+    found = gradient(apart)
+    assert found[0].norm() == 0  # of the targets' denoised, by an image that is no reference
+    assert relative_error(found[1:], gradient(model)[1:]) > 1e-3

@@ -29,6 +29,7 @@ from inverting import (
 )
 from oracles import relative_error
 from sampling import noise, sample, shared
+from style_aligned.nodes.reference import StyleAlignedReference
 from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
 from style_aligned.shared_attention.trajectory import LatentSpace, Trajectory
 from tiny_models import conditioning, randomise, tiny_model, tiny_sd3
@@ -167,6 +168,8 @@ def test_the_packs_other_nodes_change_nothing():
     plain = inverted(model).latents
     other = {"samples": noise(1, seed=99)}
     held = StyleAlignedReferenceLatent.execute(shared(model), other, 2, "noise").result[0]
+    apart = StyleAlignedReference.execute(shared(model), other).result[0]
+    assert torch.equal(inverted(apart).latents, plain)
     wrappers = str(held.wrappers)
     assert torch.equal(inverted(shared(model, share_group_norm=True)).latents, plain)
     assert torch.equal(inverted(held).latents, plain)

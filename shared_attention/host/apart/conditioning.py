@@ -6,7 +6,7 @@ model sees beside the latent is the reference itself, as with a reference in row
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import comfy.samplers
@@ -23,10 +23,11 @@ from .references import Reference
 POSITIVE, NEGATIVE = 0, 1
 """The kinds of conditioning of a reference's pass, in the host's order."""
 
-_OF_TARGETS = {
+_OF_PLACES = {
     "control", "control_apply_to_uncond", "gligen", "hooks", "area", "mask", "mask_strength", "set_area_to_bounds",
-    "strength", "default", "uuid", *PICTURES,
+    "strength", "default", "uuid",
 }  # fmt: skip
+"""What says where in a picture or by what means a prompt acts; a reference's own prompt describes all of it."""
 
 
 def is_negative(kind: str) -> bool:
@@ -45,7 +46,8 @@ def encoded(
     own: dict[str, list[Cond]] = {}
     for kind, name, given in ((POSITIVE, "positive", positive), (NEGATIVE, "negative", negative)):
         template = _of_kind(guider.conds, kind)
-        own[name] = [_with_pictures(model, run, cond, template) for cond in convert_cond(first_row(given))]
+        plain = _without(first_row(given), _OF_PLACES)
+        own[name] = [_with_pictures(model, run, cond, template) for cond in convert_cond(plain)]
     processed = comfy.samplers.process_conds(model, noise, own, device, latent_image=clean, seed=seed)
     return processed["positive"], processed["negative"]
 
@@ -59,7 +61,13 @@ def _plain(conds: Sequence[Cond]) -> Conditioning:
     """The targets' conds as a CONDITIONING for the first row of their batch."""
     entries = [[cond.get("cross_attn"), {**cond, "model_conds": _unencoded(cond)}] for cond in conds]
     rows = [*first_row([each for each in entries if each[0] is not None]), *(e for e in entries if e[0] is None)]
-    return [[text, {key: value for key, value in options.items() if key not in _OF_TARGETS}] for text, options in rows]
+    return _without(rows, {*_OF_PLACES, *PICTURES})
+
+
+def _without(conditioning: Conditioning, names: Collection[str]) -> Conditioning:
+    return [
+        [text, {key: value for key, value in options.items() if key not in names}] for text, options in conditioning
+    ]
 
 
 def _unencoded(cond: Cond) -> dict[str, Any]:

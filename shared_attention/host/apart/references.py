@@ -13,7 +13,7 @@ from ...conditioning import Conditioning
 from ...keeping import Keeping
 from ...trajectory import Trajectory
 from ..calls import KEY as SHARE_ATTENTION
-from ..wrappers import attach
+from ..wrappers import attach, detach
 
 KEY = "style_aligned.references"
 
@@ -42,6 +42,13 @@ def add_reference(model: Any, reference: Reference) -> Any:
     clone = model.clone() if before else attach(model, KEY, wrappers, "a reference")
     # A tuple: the host copies lists and dicts of its options at every call.
     clone.model_options.setdefault("transformer_options", {})[KEY] = (*before, reference)
+    return clone
+
+
+def without_references(model: Any) -> Any:
+    """A clone of the host's `model` without any."""
+    clone = detach(model, KEY)
+    clone.model_options.get("transformer_options", {}).pop(KEY, None)
     return clone
 
 

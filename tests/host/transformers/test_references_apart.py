@@ -18,6 +18,7 @@ from sampling import shared
 from style_aligned.nodes.record import StyleAlignedRecord
 from style_aligned.nodes.reference import StyleAlignedReference
 from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
+from style_aligned.shared_attention.conditioning import batch_conditionings
 from style_aligned.shared_attention.host.apart.memory import bytes_kept
 from style_aligned.shared_attention.host.apart.references import Reference
 from style_aligned.shared_attention.layers import LayerSelection
@@ -162,3 +163,26 @@ def test_more_than_the_models_positions_is_refused(variant: Variant) -> None:
     large = replace(variant, latent=(variant.latent[0], 600, 600))
     with pytest.raises(ValueError, match="this model has positions for"):
         StyleAlignedReference.execute(variant.model(), {"samples": picture(large)})
+
+
+@pytest.mark.parametrize("variant", variants("flux_dev", "z_image", "qwen_image"), indirect=True)
+def test_lines_of_unlike_length_are_all_targets(variant: Variant) -> None:
+    """Each is what it is alone with the reference; beside a given row, both count."""
+    shared_model, noise = shared(variant.model(), blocks="all"), variant.noise(3)
+    lines = [variant.conditioning(1, seed=10 + row, text=length) for row, length in enumerate((6, 9, 4))]
+    together = batch_conditionings(lines, tokens_repeat=False)
+    assert len(together) == len(lines)
+    given = {"samples": picture(replace(variant, latent=(*variant.latent[:-1], variant.latent[-1] + 4)))}
+    model = StyleAlignedReference.execute(shared_model, given, conditioning=lines[2]).result[0]
+
+    actual = run(model, variant, 3, positive=together)
+
+    for row, line in enumerate(lines):
+        own = slice(row, row + 1)
+        alone = run(model, variant, 1, positive=line, initial=noise[own])
+        assert relative_error(actual[own], alone) < 1e-5
+    held, latent = StyleAlignedReferenceLatent.execute(model, {"samples": picture(variant)}, 2, "noise").result
+    rows = run(held, variant, 3, positive=together, latent=latent["samples"])
+    both = StyleAlignedReference.execute(model, {"samples": picture(variant)}, conditioning=lines[0]).result[0]
+    alone = run(both, variant, 1, positive=lines[1], initial=noise[1:2], latent=latent["samples"][1:2])
+    assert relative_error(rows[1:2], alone) < 1e-5
