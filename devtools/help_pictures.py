@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from devtools.help_plans import SUBJECTS, Given, Inversion, Picture, Plan, pictures
+from devtools.help_plans import SUBJECTS, Apart, Given, Inversion, Picture, Plan, pictures
 from devtools.icon_model import Loaded, load_icon_model, shared
 from devtools.inprocess import load_pack, start_host
 from devtools.inversion_error import sample_from_noise
@@ -31,7 +31,8 @@ from toy import icons
 
 PICTURES = ROOT / "web" / "docs" / "images"
 STEPS, CFG, SAMPLER = 30, 3.0, ("ddim", "ddim_uniform")
-GIVEN_SEED, GIVEN_WORDS = 3, {"striped", "inked", "dotted"}
+GIVEN = ((3, {"striped", "inked", "dotted"}), (5, {"plain", "chalked", "flat", "dark"}))
+"""The given icons: a seed, and what their styles have."""
 
 
 class Artist:
@@ -39,7 +40,7 @@ class Artist:
 
     def __init__(self, loaded: Loaded) -> None:
         self.loaded = loaded
-        self.icon = {"samples": loaded.vae.encode(given_icon())}
+        self.icons = [{"samples": loaded.vae.encode(given_icon(seed, words))} for seed, words in GIVEN]
         self._sampled: dict[Plan, Tensor] = {}
         self._inverted: dict[Inversion, Any] = {}
 
@@ -48,6 +49,8 @@ class Artist:
         latents = self.sample(plan)
         if plan.given and plan.given.sampled_back:
             latents = torch.cat([latents[:1], self._sampled_back(plan.given.inversion), latents[1:]])
+        if plan.apart:
+            latents = torch.cat([*(icon["samples"] for icon in self.icons[: len(plan.apart.weights)]), latents])
         pixels = self.loaded.vae.decode(latents).float().clamp(0, 1)
         return [Image.fromarray(array) for array in (pixels * 255).round().byte().numpy()]
 
@@ -58,37 +61,73 @@ class Artist:
         return self._sampled[plan]
 
     def _sample(self, plan: Plan) -> Tensor:
+        model = shared(self.loaded.model, None if plan.sharing is None else dict(plan.sharing))
+        if plan.one_by_one:
+            return self._one_by_one(plan, model)
+        model, latent, positive = self._prepare(plan, model)
+        return self._run(plan, model, latent, positive)
+
+    def _run(self, plan: Plan, model: Any, latent: dict[str, Any], positive: Any) -> Tensor:
         from nodes import common_ksampler  # the host's
 
-        model = shared(self.loaded.model, None if plan.sharing is None else dict(plan.sharing))
-        model, latent, positive = self._prepare(plan, model)
         denoise = plan.given.denoise if plan.given else 1.0
         settings = plan.seed, STEPS, CFG, *SAMPLER
-        [latent] = common_ksampler(model, *settings, positive, self.loaded.encode(""), latent, denoise=denoise)
-        return latent["samples"]
+        [sampled] = common_ksampler(model, *settings, positive, self.loaded.encode(""), latent, denoise=denoise)
+        return sampled["samples"]
 
     def _prepare(self, plan: Plan, model: Any) -> tuple[Any, dict[str, Any], Any]:
         """The model to sample with, the latent to start from and the set's conditioning."""
         if plan.kept_from:
             return self._from_file(plan, model)
         positive = self._prompts(plan)
+        if plan.apart:
+            model = self._with_references(plan.apart, model)
         if plan.given:
             return *self._from_icon(plan.given, model, len(plan.prompts) - 1), positive
-        return model, {"samples": torch.zeros(len(plan.prompts), 3, icons.SIZE, icons.SIZE)}, positive
+        return model, {"samples": empty(len(plan.prompts))}, positive
+
+    def _with_references(self, apart: Apart, model: Any) -> Any:
+        from style_aligned.nodes.reference import StyleAlignedReference
+
+        prompt = self.loaded.encode(SUBJECTS[0])
+        for icon, weight in zip(self.icons, apart.weights, strict=False):
+            model = StyleAlignedReference.execute(model, icon, prompt, weight=weight, thin=apart.thin).result[0]
+        return model
+
+    def _one_by_one(self, plan: Plan, model: Any) -> Tensor:
+        """As in one batch: each image with the noise of its row."""
+        from style_aligned.nodes.record import StyleAlignedRecord
+        from style_aligned.nodes.reference import StyleAlignedReference
+
+        recording, path = StyleAlignedRecord.execute(model).result
+        prompts = [self.loaded.encode(prompt) for prompt in plan.prompts]
+        first = self._run(plan, recording, {"samples": empty(1), "batch_index": [0]}, prompts[0])
+        model = StyleAlignedReference.execute(model, {"samples": first}, prompts[0], trajectory=path).result[0]
+        others = [
+            self._run(plan, model, {"samples": empty(1), "batch_index": [row]}, prompt)
+            for row, prompt in enumerate(prompts[1:], 1)
+        ]
+        return torch.cat([first, *others])
 
     def _from_icon(self, given: Given, model: Any, targets: int) -> tuple[Any, dict[str, Any]]:
         from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
 
         trajectory = self._invert(given.inversion) if given.inversion else None
         return StyleAlignedReferenceLatent.execute(
-            model, self.icon, targets, given.start_from, trajectory, given.offset
+            model, self.icons[0], targets, given.start_from, trajectory, given.offset
         ).result
 
     def _invert(self, inversion: Inversion) -> Any:
         from style_aligned.nodes.invert import StyleAlignedInvert
 
         if inversion not in self._inverted:
-            inputs = self.loaded.encode(SUBJECTS[0]), self.icon, inversion.steps, inversion.cfg, self.loaded.encode("")
+            inputs = (
+                self.loaded.encode(SUBJECTS[0]),
+                self.icons[0],
+                inversion.steps,
+                inversion.cfg,
+                self.loaded.encode(""),
+            )
             self._inverted[inversion] = StyleAlignedInvert.execute(self.loaded.model, *inputs).result[0]
         return self._inverted[inversion]
 
@@ -115,11 +154,15 @@ class Artist:
         return StyleAlignedPrompts.execute(self.loaded.clip, "\n".join(plan.prompts), plan.style, **reference).result[0]
 
 
-def given_icon() -> Tensor:
-    """The given icon as IMAGE, in the first random style that has all the words wanted."""
-    rng = np.random.default_rng(GIVEN_SEED)
+def empty(images: int) -> Tensor:
+    return torch.zeros(images, 3, icons.SIZE, icons.SIZE)
+
+
+def given_icon(seed: int, words: set[str]) -> Tensor:
+    """A given icon as IMAGE, in the first random style that has all the words wanted."""
+    rng = np.random.default_rng(seed)
     styles = iter(lambda: icons.random_style(rng), None)
-    style = next(style for style in styles if set(style.words) >= GIVEN_WORDS)
+    style = next(style for style in styles if set(style.words) >= words)
     return torch.from_numpy(icons.draw(rng, SUBJECTS[0], style)).float()[None] / 255
 
 
@@ -141,7 +184,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def draw(picture: Picture, artist: Artist, path: Path) -> None:
-    rows = [Row(heading, artist.draw(plan), plan.sharing is not None) for heading, plan in picture.rows.items()]
+    rows = [
+        Row(heading, artist.draw(plan), picture.references if plan.sharing is not None else 0)
+        for heading, plan in picture.rows.items()
+    ]
     save(strip(picture.columns, rows), path)
     print(f"{path.name}: {path.stat().st_size / 1024:.0f} KB", flush=True)
 

@@ -37,28 +37,42 @@ class Given:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """Given icons as references apart, one for each weight: Reference's inputs."""
+
+    weights: tuple[float, ...] = (1.0,)
+    thin: str = "all"
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A set to draw. Its reference is made from the first prompt, given, or kept from another set."""
+    """A set to draw. Its reference is made from the first prompt, given, kept from another set, or apart from it."""
 
     prompts: tuple[str, ...] = IN_A_STYLE
     style: str = ""
     sharing: Settings | None = ()  # None: without Share Attention
     given: Given | None = None
     kept_from: Plan | None = None
+    apart: Apart | None = None
+    one_by_one: bool = False  # the first one is recorded, and each of the others drawn alone
     seed: int = SEED
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a help page: a row for each value of a setting, in columns that all rows share."""
+    """A picture of a help page: a row for each value of a setting, in columns that all rows share.
+
+    references: how many of the columns have them.
+    """
 
     name: str
     rows: dict[str, Plan]
     columns: tuple[str, ...] = ("reference", *SUBJECTS[1:])
+    references: int = 1
 
 
 def pictures() -> list[Picture]:
-    return [*_share_attention(), *_prompts(), *_reference_latent(), *_invert(), _kept_style()]
+    return [*_share_attention(), *_prompts(), *_reference_latent(), *_invert(), _kept_style(), *_reference(), _record()]
 
 
 def _share_attention() -> Iterator[Picture]:
@@ -161,4 +175,28 @@ def _kept_style() -> Picture:
             "the same lines without Share Attention": Plan(lines, sharing=None, seed=SEED + 1),
         },
         ("reference", "", "", ""),
+    )
+
+
+def _reference() -> Iterator[Picture]:
+    mixed = ((1.0, 0.0), (0.7, 0.3), (0.3, 0.7), (0.0, 1.0))
+    yield Picture(
+        "reference_weights",
+        {f"weights {a:g} and {b:g}": Plan(SUBJECTS[1:], apart=Apart((a, b))) for a, b in mixed},
+        ("reference", "reference", *SUBJECTS[1:]),
+        references=2,
+    )
+    yield Picture(
+        "thin", {f"thin {part}": Plan(SUBJECTS[1:], apart=Apart(thin=part)) for part in ("all", "1/4", "1/9")}
+    )
+
+
+def _record() -> Picture:
+    return Picture(
+        "one_by_one",
+        {
+            "one batch": Plan(),
+            "the reference recorded, the others each alone": Plan(one_by_one=True),
+            "each alone, without a reference": Plan(sharing=None),
+        },
     )

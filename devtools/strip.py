@@ -18,30 +18,33 @@ LINE = TEXT + 8
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures under a heading, the first of them the reference unless the row has none."""
+    """Pictures under a heading, so many of which, from the first on, are references."""
 
     heading: str
     pictures: Sequence[Image.Image]
-    has_reference: bool = True
+    references: int = 1
 
 
 def strip(columns: Sequence[str], rows: Sequence[Row]) -> Image.Image:
-    """The rows below each other, and above them what each column shows; the first column has the references."""
+    """The rows below each other, and above them what each column shows; the first columns have the references."""
     width, height = (side * ENLARGED for side in rows[0].pictures[0].size)
+    references = max(1, *(row.references for row in rows))
     row_height = LINE + height + GAP
     size = (2 * MARGIN + len(columns) * (width + GAP) - GAP, 2 * MARGIN + LINE + len(rows) * row_height - GAP)
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     for column, title in enumerate(columns):
-        draw.text((MARGIN + column * (width + GAP), MARGIN), title, FAINT if column else ACCENT, font(TEXT))
+        draw.text(
+            (MARGIN + column * (width + GAP), MARGIN), title, ACCENT if column < references else FAINT, font(TEXT)
+        )
     for number, row in enumerate(rows):
         top = MARGIN + LINE + number * row_height
         draw.text((MARGIN, top), row.heading, INK, font(TEXT))
         for column, picture in enumerate(row.pictures):
             large = picture.resize((width, height), Image.Resampling.NEAREST)
             sheet.paste(large, (MARGIN + column * (width + GAP), top + LINE))
-        if row.has_reference:
-            _mark_reference(draw, MARGIN, top + LINE, width, height)
+        for column in range(row.references):
+            _mark_reference(draw, MARGIN + column * (width + GAP), top + LINE, width, height)
     return sheet
 
 

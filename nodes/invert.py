@@ -22,7 +22,7 @@ class StyleAlignedInvert(io.ComfyNode):
             category="Style Aligned",
             description=(
                 "Finds the noise that a picture could have been sampled from, by deterministic DDIM inversion, and "
-                "keeps its latent at every noise level. Connect it to the trajectory of Reference Latent."
+                "keeps its latent at every noise level. Connect it to the trajectory of Reference or Reference Latent."
             ),
             search_aliases=[
                 "style aligned",
@@ -66,7 +66,8 @@ class StyleAlignedInvert(io.ComfyNode):
             ],
             outputs=[
                 StyleTrajectory.Output(
-                    display_name="trajectory", tooltip="The picture at every noise level, for Reference Latent."
+                    display_name="trajectory",
+                    tooltip="The picture at every noise level, for Reference or Reference Latent.",
                 )
             ],
         )

@@ -117,7 +117,7 @@ class StyleAlignedShareAttention(io.ComfyNode):
                     default=False,
                     advanced=True,
                     tooltip="Keep ControlNet away from the reference, as the paper's code does: hints shape the other "
-                    "images only. With Reference Latent it is so in any case.",
+                    "images only. With Reference and Reference Latent it is so in any case.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, for any sampler.")],

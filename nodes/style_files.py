@@ -105,8 +105,9 @@ class StyleAlignedLoadStyle(io.ComfyNode):
             display_name="Style Aligned: Load Style",
             category="Style Aligned",
             description=(
-                "Loads a style that Save Style kept: connect reference and trajectory to Reference Latent and "
-                "conditioning to the reference input of Prompts, and every line is a new picture in that style."
+                "Loads a style that Save Style kept: connect reference, trajectory and conditioning to Reference, and "
+                "all that is sampled is in that style. Or to Reference Latent, and conditioning to the reference input "
+                "of Prompts."
             ),
             search_aliases=[
                 "style aligned",
@@ -132,16 +133,18 @@ class StyleAlignedLoadStyle(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Latent.Output(display_name="reference", tooltip="The reference's latent, for Reference Latent."),
+                io.Latent.Output(
+                    display_name="reference", tooltip="The reference's latent, for Reference or Reference Latent."
+                ),
                 StyleTrajectory.Output(
                     display_name="trajectory",
-                    tooltip="The reference's inverted trajectory, for Reference Latent; nothing, as if it were not "
+                    tooltip="The reference's trajectory, for Reference or Reference Latent; nothing, as if it were not "
                     "connected, if the style has none.",
                 ),
                 io.Conditioning.Output(
                     display_name="conditioning",
-                    tooltip="The reference's text encoding, for the reference input of Prompts; nothing if the style "
-                    "has none.",
+                    tooltip="The reference's text encoding, for the conditioning of Reference or the reference input "
+                    "of Prompts; nothing if the style has none.",
                 ),
                 io.String.Output(display_name="prompt", tooltip="What the reference shows, as it was saved."),
             ],

@@ -23,7 +23,7 @@ def box_of(sheet: Image.Image, colour: str) -> tuple[int, int, int, int]:
 
 @pytest.fixture
 def sheet() -> Image.Image:
-    rows = [Row("a = 0", [icon("red"), icon("lime")]), Row("a = 1", [icon("blue"), icon("yellow")], False)]
+    rows = [Row("a = 0", [icon("red"), icon("lime")]), Row("a = 1", [icon("blue"), icon("yellow")], references=0)]
     return strip(["reference", "other"], rows)
 
 
@@ -50,7 +50,7 @@ def test_only_a_reference_has_a_frame(sheet: Image.Image) -> None:
 def test_pixels_are_enlarged_and_not_smoothed() -> None:
     picture = icon("red")
     picture.putpixel((0, 0), (0, 0, 255))
-    blue = box_of(strip(["reference"], [Row("a", [picture], False)]), "blue")
+    blue = box_of(strip(["reference"], [Row("a", [picture], references=0)]), "blue")
     assert (blue[2] - blue[0], blue[3] - blue[1]) == (ENLARGED, ENLARGED)
 
 

@@ -47,3 +47,20 @@ def test_a_kept_style_comes_from_its_file(draw) -> None:
 
 def test_drawing_twice_gives_the_same(draw) -> None:
     assert np.array_equal(draw("share_attention"), draw("share_attention"))
+
+
+def test_images_drawn_alone_are_those_of_the_batch(draw) -> None:
+    batch, alone, without = draw("one_by_one")
+    for one, other in zip(batch, alone, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 2  # another batch size may round differently
+    assert any(np.abs(one.astype(int) - other).max() > 50 for one, other in zip(batch[1:], without[1:], strict=True))
+
+
+@pytest.mark.parametrize(("name", "references"), [("reference_weights", 2), ("thin", 1)])
+def test_references_apart_are_shown_before_their_targets(draw, name: str, references: int) -> None:
+    assert BY_NAME[name].references == references
+    first, *others = rows = draw(name)
+    assert {len(row) for row in rows} == {len(BY_NAME[name].columns)}
+    for row in others:
+        assert all(np.array_equal(*pair) for pair in zip(row[:references], first[:references], strict=True))
+        assert all(not np.array_equal(*pair) for pair in zip(row[references:], first[references:], strict=True))
