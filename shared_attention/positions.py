@@ -41,16 +41,19 @@ class ReferencePositions:
         With "beside", the reference's left edge lies on the target's right one, with "same", positions of one number on
         each other. Whatever else positions say (some models count their captions' tokens) is as in the target.
         """
-        rotation: Rotary | None = None
-        if self.placing != "none":
-            kept_axes = "y" if self.placing == "beside" else SPATIAL_AXES
-            rotation = reference if reference is target else reference.then(_moved(reference, target, axes, kept_axes))
-        if rotation is not None and self.placing == "beside":
-            rotation = rotation.then(turn)
+        rotation = None if self.placing == "none" else self._placed(reference, target, turn, axes)
         if self.high_frequencies == self.low_frequencies == 1.0:
             return rotation
         scales = frequency_scales(axes, self.high_frequencies, self.low_frequencies)
         return (rotation or _unmoved(target)).scaled(scales)
+
+    def _placed(self, reference: Rotary, target: Rotary, turn: Rotary, axes: str) -> Rotary:
+        """One product over the reference's tokens, whatever moves it."""
+        is_beside = self.placing == "beside"
+        if reference is target:
+            return reference.then(turn) if is_beside else reference
+        move = _moved(reference, target, axes, "y" if is_beside else SPATIAL_AXES)
+        return reference.then(move.then(turn) if is_beside else move)
 
 
 def _moved(reference: Rotary, target: Rotary, axes: str, kept_axes: str) -> Rotary:

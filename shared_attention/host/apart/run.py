@@ -21,7 +21,7 @@ from ..calls import IMAGES, ROW_REFERENCE, Options
 from ..line_by_line import KEY as LINE_BY_LINE
 from ..line_by_line import Conds
 from ..row.conditioning import Cond
-from ..row.run import ReferenceRun, start_run
+from ..row.run import start_run
 from ..wrappers import STEP_CACHES
 from .conditioning import NEGATIVE, POSITIVE, active, encoded, is_negative
 from .references import Reference
@@ -71,35 +71,57 @@ class _Pass:
     kinds: set[int] = field(default_factory=set)
 
 
-@dataclass(eq=False)
 class _ReferenceOfRun:
-    """A reference in a run. conds: by the identity of the model, positive and negative as it takes them."""
+    """One reference in a run of the host's `guider`, with what it is conditioned with and the passes over it so far."""
 
-    given: Reference
-    run: ReferenceRun
-    conds: dict[int, tuple[list[Cond], list[Cond]]] = field(default_factory=dict)
-    passes: list[_Pass] = field(default_factory=list)
+    def __init__(self, given: Reference, guider: Any, seed: int | None) -> None:
+        self.given = given
+        self._run = start_run(guider.model_patcher, given.samples, 1, given.trajectory, 0)
+        self._guider, self._seed = guider, seed
+        self._conds: dict[int, tuple[list[Cond], list[Cond]]] = {}
+        self._passes: list[_Pass] = []
+
+    def conds(self, model: Any) -> tuple[list[Cond], list[Cond]]:
+        """Positive and negative, as the host's `model` takes them; each model of a run has its own."""
+        if id(model) not in self._conds:
+            device = self._guider.model_patcher.load_device
+            self._conds[id(model)] = encoded(model, self.given, self._run, self._guider, device, self._seed)
+        return self._conds[id(model)]
+
+    def bank(self, model: Any, kinds: set[int], timestep: Tensor, visit: int, options: dict[str, Any]) -> Bank:
+        """What layers of `model` have of the reference for conds of these kinds, after a pass where it takes one."""
+        sigma = float(timestep[0])
+        level = (sigma, min(visit, self._run.visits(sigma) - 1))
+        # Of another level nothing is read any more, and what is not held need not be found room for.
+        self._passes = [each for each in self._passes if each.level == level]
+        made = next((each for each in self._passes if each.model is model and _same(each.options, options)), None)
+        if made is None:
+            made = _Pass(model, level, options, Bank(self.given.keeping))
+            self._passes.append(made)
+        missing = kinds - made.kinds
+        if missing:
+            own = self.conds(model)
+            conds = [own[kind] if kind in missing else None for kind in (POSITIVE, NEGATIVE)]
+            x = self._run.at(sigma, self._run.clean.shape[-2:], level[1])
+            run_over(model, conds, x, timestep[:1], options, made.bank)
+            made.kinds |= missing
+        return made.bank
+
+    def clear(self) -> None:
+        self._passes, self._conds = [], {}
 
 
 class ReferencesOfRun:
     """All references of a run of the host's `guider`."""
 
     def __init__(self, guider: Any, references: Sequence[Reference], seed: int | None) -> None:
-        model = guider.model_patcher
-        self._guider, self._seed = guider, seed
-        self._references = [
-            _ReferenceOfRun(each, start_run(model, each.samples, 1, each.trajectory, 0)) for each in references
-        ]
+        self._guider = guider
+        self._references = [_ReferenceOfRun(each, guider, seed) for each in references]
         self._visits = Counter[float]()
 
     def visit(self, sigma: float) -> None:
         """The sampler asks for a prediction at noise level `sigma`, for the first time or again with another latent."""
         self._visits[sigma] += 1
-
-    @property
-    def nbytes(self) -> int:
-        """How much memory all banks hold."""
-        return sum(each.bank.nbytes for reference in self._references for each in reference.passes)
 
     def banks(self, model: Any, conds: Conds, timestep: Tensor, model_options: dict[str, Any]) -> BanksOfEvaluation:
         """What the targets of an evaluation read, after a pass over each reference where it takes one.
@@ -107,13 +129,19 @@ class ReferencesOfRun:
         conds: the targets', by the host's kind. timestep: sigma of each image.
         """
         kinds = [self._kind(number, conds) for number in range(len(conds))]
-        options = _own_options(model_options)
+        wanted, options = {kind for kind in kinds if kind is not None}, _own_options(model_options)
+        visit = max(self._visits[float(timestep[0])] - 1, 0)
         banks = []
         for reference in self._references:
-            own = self._conds(reference, model)
-            bank = self._bank(reference, model, {kind for kind in kinds if kind is not None}, timestep, options)
-            banks.append((bank, reference.given.weight, _identities(conds, kinds, own, timestep[0])))
+            bank = reference.bank(model, wanted, timestep, visit, options)
+            identities = _identities(conds, kinds, reference.conds(model), timestep[0])
+            banks.append((bank, reference.given.weight, identities))
         return BanksOfEvaluation(banks)
+
+    def clear(self) -> None:
+        """Hold nothing any more."""
+        for reference in self._references:
+            reference.clear()
 
     def _kind(self, number: int, conds: Conds) -> int | None:
         """The kind of a reference's conds that those of the targets' list `number` read; None where there are none.
@@ -127,40 +155,6 @@ class ReferencesOfRun:
             if any(cond["uuid"] == these[0]["uuid"] for cond in known[:1]) or any(cond is these[0] for cond in known):
                 return NEGATIVE if is_negative(kind) else POSITIVE
         return NEGATIVE if number == 1 and len(conds) == 2 else POSITIVE
-
-    def _conds(self, reference: _ReferenceOfRun, model: Any) -> tuple[list[Cond], list[Cond]]:
-        if id(model) not in reference.conds:
-            device = self._guider.model_patcher.load_device
-            reference.conds[id(model)] = encoded(
-                model, reference.given, reference.run, self._guider, device, self._seed
-            )
-        return reference.conds[id(model)]
-
-    def _bank(
-        self, reference: _ReferenceOfRun, model: Any, kinds: set[int], timestep: Tensor, options: dict[str, Any]
-    ) -> Bank:
-        sigma = float(timestep[0])
-        visit = min(max(self._visits[sigma] - 1, 0), reference.run.visits(sigma) - 1)
-        level = (sigma, visit)
-        # Of another level nothing is read any more, and what is not held need not be found room for.
-        reference.passes = [each for each in reference.passes if each.level == level]
-        made = next((each for each in reference.passes if each.model is model and _same(each.options, options)), None)
-        if made is None:
-            made = _Pass(model, level, options, Bank(reference.given.keeping))
-            reference.passes.append(made)
-        missing = kinds - made.kinds
-        if missing:
-            own = self._conds(reference, model)
-            conds = [own[kind] if kind in missing else None for kind in (POSITIVE, NEGATIVE)]
-            x = reference.run.at(sigma, reference.run.clean.shape[-2:], visit)
-            run_over(model, conds, x, timestep[:1], options, made.bank)
-            made.kinds |= missing
-        return made.bank
-
-    def clear(self) -> None:
-        """Hold nothing any more."""
-        for reference in self._references:
-            reference.passes, reference.conds = [], {}
 
 
 def run_over(model: Any, conds: Conds, x: Tensor, timestep: Tensor, options: dict[str, Any], bank: Bank) -> None:
