@@ -31,28 +31,32 @@ class ReferencePositions:
         if self.placing not in PLACINGS:
             raise ValueError(f"positions is {self.placing!r}; choose one of {', '.join(PLACINGS)}.")
 
-    def rotation(self, reference: Rotary, target: Rotary, turn: Rotary, axes: str) -> Rotary | None:
+    def rotation(
+        self, reference: Rotary, target: Rotary, turn: Rotary, axes: str, is_centred: bool = False
+    ) -> Rotary | None:
         """What the reference's keys go through, from before they are rotated; None where they stay as they are.
 
         reference, target: the rotations of their images' tokens, the same object where the images are of one size and
         rows of one call. turn: by the offset of "beside", the target's width. axes: of each pair, as in
         frequency_scales.
 
-        With "beside", the reference's left edge lies on the target's right one, with "same", positions of one number on
-        each other. Whatever else positions say (some models count their captions' tokens) is as in the target.
+        With "beside", the reference's left edge lies on the target's right one, top to top; with "same", corner lies on
+        corner. Where a model counts positions from an image's centre (`is_centred`), it is middle to middle. Whatever
+        else positions say (some models count their captions' tokens) is as in the target.
         """
-        rotation = None if self.placing == "none" else self._placed(reference, target, turn, axes)
+        rotation = None if self.placing == "none" else self._placed(reference, target, turn, axes, is_centred)
         if self.high_frequencies == self.low_frequencies == 1.0:
             return rotation
         scales = frequency_scales(axes, self.high_frequencies, self.low_frequencies)
         return (rotation or _unmoved(target)).scaled(scales)
 
-    def _placed(self, reference: Rotary, target: Rotary, turn: Rotary, axes: str) -> Rotary:
+    def _placed(self, reference: Rotary, target: Rotary, turn: Rotary, axes: str, is_centred: bool) -> Rotary:
         """One product over the reference's tokens, whatever moves it."""
         is_beside = self.placing == "beside"
         if reference is target:
             return reference.then(turn) if is_beside else reference
-        move = _moved(reference, target, axes, "y" if is_beside else SPATIAL_AXES)
+        kept_axes = "" if not is_centred else "y" if is_beside else SPATIAL_AXES
+        move = _moved(reference, target, axes, kept_axes)
         return reference.then(move.then(turn) if is_beside else move)
 
 

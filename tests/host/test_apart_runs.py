@@ -16,7 +16,6 @@ from given_reference import ksampler, picture
 from oracles import relative_error
 from sampling import noise, sample, shared
 from style_aligned.nodes.reference import StyleAlignedReference
-from style_aligned.shared_attention.host.apart.run import RECORDING
 from style_aligned.shared_attention.sources import Bank
 from tiny_models import conditioning, tiny_model
 from torch import Tensor
@@ -35,8 +34,8 @@ class Passes:
         self.model.add_wrapper_with_key("apply_model", "noting", self._note)
 
     def _note(self, executor: Any, x: Tensor, t: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        options = args[3] if len(args) > 3 else kwargs["transformer_options"]
-        self.calls.append((RECORDING in options, float(t[0]), len(x), tuple(x.shape[-2:])))
+        size = (int(x.shape[-2]), int(x.shape[-1]))
+        self.calls.append((size == OTHER_SIZE, float(t[0]), len(x), size))
         return executor(x, t, *args, **kwargs)
 
     @property
@@ -155,7 +154,8 @@ def test_perturbed_attention_reads_a_perturbed_reference() -> None:
     """As a row of the batch would be."""
     import comfy_extras.nodes_pag as pag
 
-    passes = Passes(pag.PerturbedAttentionGuidance().execute(apart(shared(tiny_model("sd15"))), 2.0).result[0])
+    model = apart(shared(tiny_model("sd15")), picture(31, *OTHER_SIZE))
+    passes = Passes(pag.PerturbedAttentionGuidance.execute(model, 2.0).result[0])
     sample(passes.model, 1, steps=2)
     assert [rows for _, _, rows, _ in passes.of_reference] == [2, 1, 2, 1]
 

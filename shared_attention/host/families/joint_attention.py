@@ -45,13 +45,14 @@ if TYPE_CHECKING:
 class Placing:
     """Where references' keys stand in this call; `turn` None where the model's positions are absolute.
 
-    grid: frames, height and width of the call's images in tokens.
+    grid: frames, height and width of the call's images in tokens. is_centred: see Transformer.
     """
 
     positions: ReferencePositions
     turn: Rotary | None
     axes: str
     grid: tuple[int, int, int]
+    is_centred: bool
 
 
 class JointFeatures(NamedTuple):
@@ -100,7 +101,8 @@ def _placing(family: Transformer, unet: Any, x: Tensor, options: Mapping[str, An
     positions = options.get(POSITIONS, ReferencePositions())
     image = family.image(unet, x)
     turn = family.turn(unet, image.width * family.step(unet, options), x.device)
-    return Placing(positions, turn, family.pair_axes(unet) or "", (image.frames, image.height, image.width))
+    grid = (image.frames, image.height, image.width)
+    return Placing(positions, turn, family.pair_axes(unet) or "", grid, family.is_centred)
 
 
 @uncompiled
@@ -278,7 +280,7 @@ class _Joint:
         if given.rotation is None:
             return placing.positions.rotation(target, target, placing.turn, placing.axes)
         reference = Rotary(given.rotation.to(target.matrices.device), target.halves)
-        return placing.positions.rotation(reference, target, placing.turn, placing.axes)
+        return placing.positions.rotation(reference, target, placing.turn, placing.axes, placing.is_centred)
 
     @property
     def _placing(self) -> Placing:

@@ -14,6 +14,7 @@ class Lens(Embedded):
     """A token a latent pixel. No author has published a choice of blocks."""
 
     name = "Lens"
+    is_centred = True
     classes = ("LensTransformer2DModel",)
 
     def patch_size(self, unet: Any) -> int:

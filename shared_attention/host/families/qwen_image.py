@@ -19,6 +19,7 @@ class QwenImage(Embedded):
     name = "Qwen-Image"
     classes = ("QwenImageTransformer2DModel",)
     is_patched_before_rotation = True
+    is_centred = True
 
     def modules(self, unet: Any) -> Iterator[tuple[LayerKey, Any]]:
         return numbered("double", unet.transformer_blocks)

@@ -72,6 +72,9 @@ class Transformer(ABC):
     is_patched_before_rotation: bool = False
     """Whether the host calls patches of these models with normalised queries and keys that are not rotated yet."""
 
+    is_centred: bool = False
+    """Whether positions are counted from the middle of an image, and not from its first token."""
+
     def knows(self, unet: Any) -> bool:
         """Whether the host's network is of this family."""
         return is_of_class(unet, self.classes) and self.accepts(unet)

@@ -16,6 +16,9 @@ from positions import Tokens
 from torch import Tensor
 from variant import Variant
 
+CENTRED = ("qwen_image", "mage_flow", "lens")
+"""Variants whose positions count from the middle of the image."""
+
 
 @dataclass(frozen=True)
 class Noted:
@@ -81,7 +84,7 @@ class ApartJointOracle(JointOracle):
                 x[:, image] = aligned(x[:, image], to, weights, sharing.strength, 1)
         keys, values, biases = [joint.turned(key)], [value], [bias]
         for each, weight in zip(given, weights, strict=True):
-            keys.append(sharing.scale * placed(joint, each, sharing))
+            keys.append(sharing.scale * placed(joint, each, sharing, self.variant.name.startswith(CENTRED)))
             values.append(each.value)
             ratio = (image.stop - image.start) / each.key.shape[1]
             logit = sharing.shift + math.log(sharing.strength) + math.log(weight * ratio)
@@ -90,8 +93,11 @@ class ApartJointOracle(JointOracle):
                                  joint.scale)  # fmt: skip
 
 
-def placed(joint: JointAttention, reference: Noted, sharing: Sharing) -> Tensor:
-    """The reference's keys where the target sees them: its left edge on the target's right one, or as it is."""
+def placed(joint: JointAttention, reference: Noted, sharing: Sharing, is_centred: bool) -> Tensor:
+    """The reference's keys where the target sees them: its left edge on the target's right one, or lying on it.
+
+    Their tops are level, or their middles where positions count from there.
+    """
     if joint.rope is None:
         return reference.key
     scaled = joint.rope.scale(reference.key, sharing.high, sharing.low)
@@ -101,7 +107,7 @@ def placed(joint: JointAttention, reference: Noted, sharing: Sharing) -> Tensor:
     positions = other.positions[other.image].clone()
     target = own.positions[own.image]
     for axis in range(positions.shape[1]):
-        if axis not in joint.rope.spatial:  # what is no place in the image is as in the target
+        if not is_centred or axis not in joint.rope.spatial:  # the first token is where the target's is
             positions[:, axis] += target[0, axis] - positions[0, axis]
     if sharing.positions == "beside":
         x = joint.rope.spatial[-1]

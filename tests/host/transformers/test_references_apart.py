@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import comfy.sample
+import comfy.supported_models
 import pytest
 import torch
 from apart_joint_oracle import ApartJointOracle
@@ -93,6 +94,14 @@ def seen(variant: Variant, conditioning: list[list[Any]], latent: Tensor) -> lis
     return [[text, {**options, **pictures}] for text, options in conditioning]
 
 
+def may_differ(variant: Variant) -> bool:
+    """Whether prompts may be of another length than the variant's."""
+    is_masked = "attention_mask" in variant.conditioning()[0][1]
+    # Hosts before 0.24 put LongCat's images where a text of 512 tokens ends.
+    is_constant = variant.name == "longcat" and not hasattr(comfy.supported_models, "Flux2")
+    return not (is_masked or is_constant)
+
+
 def sizes(variant: Variant) -> list[tuple[int, int]]:
     height, width = variant.latent[-2:]
     return [(height, width + 4), (height + 2, width - 2)]
@@ -114,8 +123,7 @@ def test_sizes_and_weights_against_the_oracle(variant: Variant, settings: dict[s
     model, references = shared_everywhere(variant.model(), **settings), []
     for number, (size, weight) in enumerate(zip(sizes(variant), (1.0, 0.4), strict=True)):
         of_size = resized(variant, *size)
-        is_masked = "attention_mask" in variant.conditioning()[0][1]  # of one length in these variants
-        prompt = of_size.conditioning(1, seed=40 + number, text=variant.text + (0 if is_masked else number))
+        prompt = of_size.conditioning(1, seed=40 + number, text=variant.text + (number if may_differ(variant) else 0))
         negative, latent = of_size.conditioning(1, seed=50 + number), picture(of_size)
         references.append(Apart(latent, seen(variant, prompt, latent), seen(variant, negative, latent), weight))
         model = StyleAlignedReference.execute(
