@@ -109,9 +109,9 @@ class Client:
         """What a finished prompt left behind."""
         outputs = self.get(f"/history/{prompt_id}")[prompt_id]["outputs"]
         images = {
-            node_id: [self._file(image) for image in output["images"]]
-            for node_id, output in outputs.items()
-            if "images" in output
+            node_id: [self._file(image) for image in outputs[node_id]["images"]]
+            for node_id in sorted(outputs, key=lambda node_id: (len(node_id), node_id))  # not as they happened to run
+            if "images" in outputs[node_id]
         }
         return Result(prompt_id, outputs, images)
 

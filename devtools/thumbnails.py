@@ -1,9 +1,10 @@
 """Draw the thumbnails beside the workflows: each graph's own set, as the icon model draws it.
 
-    COMFYUI_PATH=path/to/ComfyUI python -m devtools.thumbnails
+    COMFYUI_PATH=path/to/ComfyUI python -m devtools.thumbnails [NAME ...]
 
 Runs in the host's Python. The graphs run as they are but for what the small model needs: its checkpoint, its size, and
-an icon in place of the host's example picture and its description. Graphs for transformers have the icon transformer.
+icons in place of the host's example picture and its description. Graphs for transformers have the icon transformer.
+Where references take no place in the batch, the thumbnail shows them before the pictures.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,18 +20,24 @@ import numpy as np
 from PIL import Image
 
 from devtools.server import FLUX_CHECKPOINT, ROOT, TOY_CHECKPOINT, Prompt, Server
-from devtools.workflow import Graph, ObjectInfo, bypass, matching, set_widget, to_prompt, widget_values
+from devtools.workflow import Graph, Node, ObjectInfo, bypass, set_widget, to_prompt, widget_values
 from toy.control import CHECKPOINT_NAME
-from toy.icons import SHAPES, draw, place, random_style, words
+from toy.icons import FRAME, SHAPES, draw, place, random_style, words
 
 WORKFLOWS = ROOT / "workflows"
 PICTURE_SIZE = 32  # what the icon model draws
 PICTURE_SEED, PICTURE_SHAPE = 19, "star"
+SECOND_SEED, PHOTO_SEED, PHOTO_SHAPE = 6, 4, "heart"
 EXAMPLE_DESCRIPTION = "a girl with fox ears"
 THUMBNAIL_SIZE = 512
 SIZED_NODES = {"EmptyLatentImage", "EmptySD3LatentImage", "ImageScale"}
 LINE_PICTURE = "Picture for line"  # the title of a node that loads a picture for a line, but for the line's number
-CONTINUING = "continue_style"  # loads what "save_style" saves
+PICTURES = {"The second style": "second.png", "The photo to paint in": "photo.png"}
+"""The pictures of nodes with these titles, where not all of a graph's are to be the example."""
+CONTINUING = {"continue_style", "reference_long_set"}  # load what "save_style" saves
+ENLARGED = 1.25  # by a second pass: at more the icon model draws one icon beside the other
+GIVEN = {"StyleAlignedReference": "reference", "SetLatentNoiseMask": "samples"}
+"""Of nodes with a picture that is none of the drawn ones: the input that has its latent."""
 LOADED = {"UNETLoader": 0, "CLIPLoader": 1, "DualCLIPLoader": 1, "VAELoader": 2}
 """Of nodes that load a part of a model: the output of a checkpoint's loader that has it."""
 LOADER = "icon transformer"
@@ -45,19 +53,41 @@ def with_icon_model(graph: Graph, info: ObjectInfo) -> Graph:
     types_and_titles = {name for node in graph["nodes"] for name in (node["type"], node.get("title"))}
     if "ControlNetLoader" in types_and_titles:
         graph = set_widget(graph, "ControlNetLoader", "control_net_name", CHECKPOINT_NAME, info)
-    [prompts] = matching(graph, "StyleAlignedPrompts")
-    for number, line in enumerate(widget_values(prompts, info)["prompts"].splitlines(), start=1):
+    for title, picture in PICTURES.items():
+        if title in types_and_titles:
+            graph = set_widget(graph, title, "image", picture, info)
+    lines = [line for node in graph["nodes"] if node["type"] == "StyleAlignedPrompts" for line in _lines(node, info)]
+    for number, line in enumerate(lines, start=1):
         if f"{LINE_PICTURE} {number}" in types_and_titles:
             graph = set_widget(graph, f"{LINE_PICTURE} {number}", "image", f"{words(line)[0]}.png", info)
     return graph
 
 
+def _lines(prompts: Node, info: ObjectInfo) -> list[str]:
+    return list(widget_values(prompts, info)["prompts"].splitlines())
+
+
 def with_size(graph: Graph, info: ObjectInfo) -> Graph:
-    """The graph with the icon model's picture size in it."""
-    for node in SIZED_NODES & {node["type"] for node in graph["nodes"]}:
-        for side in ("width", "height"):
-            graph = set_widget(graph, node, side, PICTURE_SIZE, info)
+    """The graph with the icon model's picture size in it, and what goes by it."""
+    graph = {**graph, "nodes": [_small(node, info) if node["type"] in SIZED_NODES else node for node in graph["nodes"]]}
+    changes = {
+        "ContextWindowsManual": {"context_length": PICTURE_SIZE, "context_overlap": PICTURE_SIZE // 2},
+        "LatentUpscaleBy": {"scale_by": ENLARGED},
+    }
+    for kind in changes.keys() & {node["type"] for node in graph["nodes"]}:
+        for name, value in changes[kind].items():
+            graph = set_widget(graph, kind, name, value, info)
     return graph
+
+
+def _small(node: Node, info: ObjectInfo) -> Node:
+    """The node with the icon model's size for the shorter side, and a whole multiple of it for the longer one."""
+    given = widget_values(node, info)
+    shorter = min(given[side] for side in ("width", "height") if given[side])  # 0: as the picture, and icons are square
+    alone: Graph = {"nodes": [node]}
+    for side in ("width", "height"):
+        alone = set_widget(alone, node["type"], side, PICTURE_SIZE * max(round(given[side] / shorter), 1), info)
+    return dict(alone["nodes"][0])
 
 
 def with_icon_transformer(graph: Graph, info: ObjectInfo) -> Prompt:
@@ -84,12 +114,21 @@ def with_icon_transformer(graph: Graph, info: ObjectInfo) -> Prompt:
 
 
 def place_pictures(server: Server) -> None:
-    """What a server in a folder of its own lacks: an icon as the example picture, and each shape, white on black."""
+    """What a server in a folder of its own lacks: icons as the example and other pictures, and each shape in white.
+
+    The photo is painted over within its frame, as by the host's mask editor: its alpha is 0 there.
+    """
     rng = np.random.default_rng(PICTURE_SEED)
     pictures = {"example": draw(rng, PICTURE_SHAPE, random_style(rng))}
     pictures |= {shape: (255 * place(rng, shape)).astype(np.uint8) for shape in SHAPES}
+    for name, seed, shape in (("second", SECOND_SEED, PICTURE_SHAPE), ("photo", PHOTO_SEED, PHOTO_SHAPE)):
+        rng = np.random.default_rng(seed)
+        pictures[name] = draw(rng, shape, random_style(rng))
     for name, picture in pictures.items():
         Image.fromarray(picture).convert("RGB").save(server.base / "input" / f"{name}.png")
+    alpha = np.full((PICTURE_SIZE, PICTURE_SIZE), 255, np.uint8)
+    alpha[FRAME + 1 : -FRAME - 1, FRAME + 1 : -FRAME - 1] = 0
+    Image.fromarray(np.dstack([pictures["photo"], alpha])).save(server.base / "input" / "photo.png")
 
 
 def contact_sheet(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -103,20 +142,96 @@ def contact_sheet(pictures: Sequence[Image.Image]) -> Image.Image:
     return sheet
 
 
+def with_given(prompt: Prompt) -> Prompt:
+    """The prompt with a preview of each picture that it takes something from and does not draw, in order."""
+    vae = next([node_id, 2] for node_id, node in prompt.items() if node["class_type"] == "CheckpointLoaderSimple")
+    latents = [node["inputs"][GIVEN[node["class_type"]]] for node in prompt.values() if node["class_type"] in GIVEN]
+    previews: Prompt = {}
+    for number, latent in enumerate(latent for index, latent in enumerate(latents) if latent not in latents[:index]):
+        decoded = f"given {number} decoded"
+        previews[decoded] = {"class_type": "VAEDecode", "inputs": {"samples": latent, "vae": vae}}
+        previews[f"given {number}"] = {"class_type": "PreviewImage", "inputs": {"images": [decoded, 0]}}
+    return {**prompt, **previews}
+
+
+def drawn(server: Server, prompt: Prompt) -> tuple[list[Image.Image], list[Image.Image]]:
+    """The pictures that the prompt takes something from, and those that it saves."""
+    images = server.run(with_given(prompt)).images
+    given = [name for name in sorted(images) if name.startswith("given")]
+    saved = [name for name in images if name in prompt and prompt[name]["class_type"] == "SaveImage"]
+    opened = [[Image.open(file).convert("RGB") for name in names for file in images[name]] for names in (given, saved)]
+    return opened[0], opened[1]
+
+
+def beside_given(given: Sequence[Image.Image], pictures: Sequence[Image.Image], mixed: bool) -> list[list[Image.Image]]:
+    """Rows of pictures that are as large as can be on a thumbnail, those given first.
+
+    mixed: two given ones stand above the columns of pictures that have the most of them.
+    """
+    if mixed:
+        first, second = given
+        side = math.isqrt(len(pictures))
+        columns = [pictures[start : start + side] for start in range(0, len(pictures), side)]
+        between = [Image.new("RGB", first.size, "white")] * (side - 2)
+        return [[first, *between, second], *(list(row) for row in zip(*columns, strict=True))]
+    every = [*given, *pictures]
+    widths = range(max(picture.width for picture in every), sum(picture.width for picture in every) + 1)
+    return max((_filled(every, width) for width in widths), key=_enlargement)
+
+
+def _filled(pictures: Sequence[Image.Image], width: int) -> list[list[Image.Image]]:
+    """The pictures in rows of at most `width`."""
+    rows: list[list[Image.Image]] = [[]]
+    for picture in pictures:
+        if sum(other.width for other in rows[-1]) + picture.width > width:
+            rows.append([])
+        rows[-1].append(picture)
+    return rows
+
+
+def _extent(rows: Sequence[Sequence[Image.Image]]) -> tuple[int, int]:
+    width = max(sum(picture.width for picture in row) for row in rows)
+    return width, sum(max(picture.height for picture in row) for row in rows)
+
+
+def _enlargement(rows: Sequence[Sequence[Image.Image]]) -> int:
+    """The whole factor by which the rows fit on a thumbnail."""
+    return THUMBNAIL_SIZE // max(_extent(rows))
+
+
+def sheet_of_rows(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
+    """A thumbnail with the rows in its middle, their pixels left crisp and their sizes to one scale."""
+    factor = _enlargement(rows)
+    width, height = (factor * extent for extent in _extent(rows))
+    sheet = Image.new("RGB", (THUMBNAIL_SIZE, THUMBNAIL_SIZE), "white")
+    top = (THUMBNAIL_SIZE - height) // 2
+    for row in rows:
+        left = (THUMBNAIL_SIZE - width) // 2
+        for picture in row:
+            enlarged = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+            sheet.paste(enlarged, (left, top))
+            left += enlarged.width
+        top += factor * max(picture.height for picture in row)
+    return sheet
+
+
 def main() -> None:
+    wanted = set(sys.argv[1:]) or {path.stem for path in WORKFLOWS.glob("*.json")}
     with Server(Path(os.environ["COMFYUI_PATH"])) as server:
         info = server.object_info()
         place_pictures(server)
-        for path in sorted(WORKFLOWS.glob("*.json"), key=lambda path: (path.stem == CONTINUING, path)):
+        paths = sorted(WORKFLOWS.glob("*.json"), key=lambda path: (path.stem in CONTINUING, path))
+        for path in (path for path in paths if path.stem in wanted):
             graph = json.loads(path.read_text(encoding="utf-8"))
             transformer = any(node["type"] == "UNETLoader" for node in graph["nodes"])
             prompt = (
                 with_icon_transformer(graph, info) if transformer else to_prompt(with_icon_model(graph, info), info)
             )
-            result = server.run(prompt)
-            pictures = [Image.open(file).convert("RGB") for files in result.images.values() for file in files]
+            given, pictures = drawn(server, prompt)
+            weights = {node["inputs"]["weight"] for node in prompt.values() if "weight" in node["inputs"]}
+            sheet = sheet_of_rows(beside_given(given, pictures, len(weights) > 1)) if given else contact_sheet(pictures)
             thumbnail = path.with_suffix(".jpg")
-            contact_sheet(pictures).save(thumbnail, quality=88, subsampling=0, optimize=True)
+            sheet.save(thumbnail, quality=88, subsampling=0, optimize=True)
             print(f"{thumbnail}: {len(pictures)} pictures, {thumbnail.stat().st_size / 1024:.0f} KB")
 
 

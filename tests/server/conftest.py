@@ -65,7 +65,7 @@ def icon_graph(object_info: ObjectInfo, request: pytest.FixtureRequest) -> Calla
     """
 
     def prepare(name: str = "style_aligned_sd15", **settings: Any) -> Graph:
-        if name == CONTINUING:
+        if name in CONTINUING:
             request.getfixturevalue("saved_style")
         return few_steps(name, object_info, **settings)
 
