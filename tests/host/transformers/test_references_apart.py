@@ -98,7 +98,7 @@ def may_differ(variant: Variant) -> bool:
     """Whether prompts may be of another length than the variant's."""
     is_masked = "attention_mask" in variant.conditioning()[0][1]
     # Hosts before 0.24 put LongCat's images where a text of 512 tokens ends.
-    is_constant = variant.name == "longcat" and not hasattr(comfy.supported_models, "Flux2")
+    is_constant = variant.name == "longcat" and not hasattr(comfy.supported_models, "Lens")
     return not (is_masked or is_constant)
 
 
