@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from devtools.bench_flux import block_variants, joint_attention_variants
+from devtools.bench_apart import Apart, apart_variants, report_banks
+from devtools.bench_flux import bank_attention_variants, block_variants, joint_attention_variants
 from devtools.inprocess import load_pack, start_host
 from devtools.measuring import Measured, measure, report
 
@@ -48,7 +49,7 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
 NOT_OF_ATTENTION = {"end_percent", "share_group_norm", "reference_latent"}
 SDXL_1024 = {"64 x 64 tokens, 10 heads": (4096, 10), "32 x 32 tokens, 20 heads": (1024, 20)}
 HEAD_CHANNELS = 64
-PARTS = ("unet", "attention", "flux-attention", "flux")
+PARTS = ("unet", "attention", "flux-attention", "bank-attention", "flux", "bank")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -75,9 +76,14 @@ def main(arguments: Sequence[str]) -> int:
         if "flux-attention" in parts:
             title = f"One joint attention of Flux at 1024 x 1024, {chosen.images} images"
             report(title, measure(joint_attention_variants(device, dtype, chosen.images), chosen.rounds, device))
+        if "bank-attention" in parts and device.type == "cpu":  # the kernel that is called is the CPU's
+            title = f"The same attention of {chosen.images - 1} targets alone, to their own and a bank's tokens"
+            report(title, measure(bank_attention_variants(chosen.images - 1), chosen.rounds, device))
         if "flux" in parts:
             title = f"A double and two single blocks of Flux at 512 x 512, {chosen.images} images"
             report(title, measure(block_variants(device, dtype, chosen.images), chosen.rounds, device))
+        if "bank" in parts:
+            report_banks(SD15)
     return 0
 
 
@@ -103,7 +109,20 @@ def unet_variants(device: torch.device, dtype: torch.dtype, chosen: argparse.Nam
         is_off = options is not None and "end_percent" in options
         attached = with_sharing(counted, None if is_off else options, side)
         variant.flops = unet_flops(attached, chosen.images, side, dtype)
-    return measured
+
+    def apart(patcher: Any, where: torch.device) -> Apart:
+        def inputs(rows: int) -> dict[str, Tensor]:
+            text = torch.randn(rows, 77, 768, device=where).to(dtype)
+            return {
+                "x": torch.randn(rows, 4, side, side, device=where),
+                "t": torch.ones(rows, device=where),
+                "c_crossattn": text,
+            }
+
+        return Apart(with_sharing(patcher, {}, side), inputs, chunks=2)
+
+    real, on_shapes = apart(model, device), apart(counted, torch.device("meta"))
+    return measured + apart_variants(real, on_shapes, chosen.images - 1)
 
 
 def sd15(device: torch.device, dtype: torch.dtype) -> Any:

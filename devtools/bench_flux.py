@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from devtools.measuring import Measured
+from devtools.bench_apart import SIZES, Apart, apart_variants, merged_by_mass
+from devtools.measuring import Measured, flops
 
 HEADS, CHANNELS, TEXT, SIDE = 24, 128, 512, 64
 AXES = [16, 56, 56]
@@ -40,12 +43,44 @@ def joint_attention_variants(device: torch.device, dtype: torch.dtype, images: i
             _attention(torch.device("meta"), dtype, images, options)()
         variant.flops = counter.get_total_flops()
         measured.append(variant)
-    return measured
+    for ending, thin in SIZES.items():
+        measured.append(_apart_attention(f"reference apart{ending}", device, dtype, images, thin))
+    name = "reference apart, without its own pass"
+    return [*measured, _apart_attention(name, device, dtype, images, "all", own_pass=False)]
+
+
+def _apart_attention(
+    name: str, device: torch.device, dtype: torch.dtype, images: int, thin: str, own_pass: bool = True
+) -> Measured:
+    """The attention of a reference alone, where it has one here, and that of its targets."""
+
+    def run(where: torch.device) -> Callable[[], object]:
+        from style_aligned.shared_attention.keeping import THINNINGS, Keeping
+        from style_aligned.shared_attention.rows import Rows
+        from style_aligned.shared_attention.sources import Bank, BankOfChunks, Reading, Recording
+
+        of_reference, of_targets = (_attention(where, dtype, rows, {BEFORE: True}) for rows in (1, images - 1))
+
+        def recorded() -> Bank:
+            bank = Bank(Keeping(THINNINGS[thin]))
+            of_reference(Recording(bank, [0]))
+            return bank
+
+        made = None if own_pass else recorded()
+
+        def attend() -> Tensor:
+            bank = BankOfChunks(made or recorded(), (0,))
+            return of_targets(Reading([bank], Rows(1, images - 1, None)))
+
+        return attend
+
+    return Measured(name, run(device), flops(run(torch.device("meta"))))
 
 
 def _attention(
     device: torch.device, dtype: torch.dtype, images: int, options: dict[str, Any] | None
-) -> Callable[[], Tensor]:
+) -> Callable[..., Tensor]:
+    """What takes the source of references' features, that of a batch's first row where there is none."""
     from comfy.ldm.flux.math import apply_rope
     from comfy.ldm.modules.attention import attention_pytorch
     from style_aligned.shared_attention.host.families.flux import Flux1
@@ -55,7 +90,7 @@ def _attention(
         shared_joint_attention,
     )
     from style_aligned.shared_attention.host.families.noting import current_layer
-    from style_aligned.shared_attention.host.families.transformer import Layer
+    from style_aligned.shared_attention.host.families.transformer import Layer, blocks_of_pairs
     from style_aligned.shared_attention.positions import ReferencePositions
     from style_aligned.shared_attention.rotary import Rotary
 
@@ -66,10 +101,10 @@ def _attention(
         return lambda: attention_pytorch(*apply_rope(q, k, pe), v, HEADS, skip_reshape=True)
     settings = {name: value for name, value in options.items() if name != BEFORE}
     layer = Layer(("single", 0), lambda _: slice(TEXT, tokens), Rotary(pe))
-    placing = Placing(ReferencePositions(), Rotary(turn), Flux1.axes)
+    placing = Placing(ReferencePositions(), Rotary(turn), blocks_of_pairs(Flux1.axes, AXES), (1, SIDE, SIDE))
 
-    def run() -> Tensor:
-        with _call_going_on(images, settings, placing):
+    def run(source: Any = None) -> Tensor:
+        with _call_going_on(images, settings, placing, source):
             token = current_layer.set(layer)
             try:
                 changed = {"q": q, "k": k, "v": v}
@@ -95,7 +130,7 @@ def _rotations(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def _call_going_on(images: int, options: dict[str, Any], placing: Any) -> Iterator[None]:
+def _call_going_on(images: int, options: dict[str, Any], placing: Any, source: Any) -> Iterator[None]:
     """Within the context the layers are in a model call of `images` images that shares with `options`."""
     from style_aligned.shared_attention.host.calls import Call, Run, current_call
     from style_aligned.shared_attention.host.families.joint_attention import PLACING
@@ -104,13 +139,56 @@ def _call_going_on(images: int, options: dict[str, Any], placing: Any) -> Iterat
     from style_aligned.shared_attention.sharing import SharingSettings
     from style_aligned.shared_attention.sources import RowsOfCall
 
-    source, layers = RowsOfCall(Rows(1, images)), LayerSelection.parse("all")
+    source, layers = source or RowsOfCall(Rows(1, images)), LayerSelection.parse("all")
     call = Call(Run(images), source, SharingSettings(**options), layers, notes={PLACING: placing})
     token = current_call.set(call)
     try:
         yield
     finally:
         current_call.reset(token)
+
+
+def bank_attention_variants(targets: int) -> list[Measured]:
+    """Aligned and rotated: a copy of the bank's keys and values behind each target's, and two attentions merged."""
+    from comfy.ldm.modules.attention import attention_pytorch
+    from style_aligned.shared_attention.host.backend import HostAttention
+    from style_aligned.shared_attention.host.calls import Run
+    from style_aligned.shared_attention.sharing import Extension, Projections, share
+
+    def compute(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        return attention_pytorch(q, k, v, HEADS, mask=mask, skip_reshape=True, skip_output_reshape=True)
+
+    attend, image = HostAttention(compute, True, Run(targets)), SIDE * SIDE
+
+    def copied(own: Projections, tokens: int) -> Tensor:
+        given = [Extension(*_given(own, tokens), math.log(image / tokens))] if tokens else []
+        return share(own, given, 1.0, attend)
+
+    def merged(own: Projections, tokens: int) -> Tensor:
+        query, key, value = (x[0] for x in own)
+        given = tuple(x[0] for x in _given(own, tokens))
+        return merged_by_mass(query, (key, value), given, math.log(image / tokens))
+
+    real, on_shapes = (_projections(targets, device) for device in ("cpu", "meta"))
+    measured = []
+    for name, stride in {"own tokens alone": 0, "and a bank's": 1, "and 1/4 of a bank's": 2}.items():
+        tokens = image // stride**2 if stride else 0
+        count = flops(partial(copied, on_shapes, tokens))
+        measured.append(Measured(name, partial(copied, real, tokens), count))
+        if tokens:
+            measured.append(Measured(f"{name}, not copied", partial(merged, real, tokens), count))
+    return measured
+
+
+def _projections(targets: int, device: str) -> Any:
+    from style_aligned.shared_attention.sharing import Projections
+
+    return Projections(*torch.randn((3, 1, targets, HEADS, TEXT + SIDE * SIDE, CHANNELS), device=device))
+
+
+def _given(own: Any, tokens: int) -> tuple[Tensor, Tensor]:
+    """Keys and values of a bank: (1, 1, heads, tokens, channels)."""
+    return own.key[:, :1, :, :tokens], own.value[:, :1, :, :tokens]
 
 
 def block_variants(device: torch.device, dtype: torch.dtype, images: int) -> list[Measured]:
@@ -124,7 +202,11 @@ def block_variants(device: torch.device, dtype: torch.dtype, images: int) -> lis
             _step(_with_sharing(counted, None if is_off else options), images, torch.device("meta"), dtype)()
         variant.flops = counter.get_total_flops()
         measured.append(variant)
-    return measured
+    real, on_shapes = (
+        Apart(_with_sharing(patcher, {}), partial(_inputs, device=where, dtype=dtype))
+        for patcher, where in ((model, device), (counted, torch.device("meta")))
+    )
+    return measured + apart_variants(real, on_shapes, images - 1)
 
 
 def _flux(device: torch.device, dtype: torch.dtype) -> Any:
@@ -163,14 +245,21 @@ def _step(patcher: Any, images: int, device: torch.device, dtype: torch.dtype) -
     from comfy.patcher_extension import WrappersMP
     from style_aligned.shared_attention.host.calls import KEY, Run
 
-    x = torch.randn(images, 16, 64, 64, device=device)
-    sigma = torch.ones(images, device=device) * 0.7
-    text = torch.randn(images, 128, 4096, device=device).to(dtype)
-    pooled = torch.randn(images, 768, device=device).to(dtype)
+    inputs = _inputs(images, device, dtype)
     wrappers = {WrappersMP.APPLY_MODEL: dict(patcher.wrappers.get(WrappersMP.APPLY_MODEL, {}))}
 
     def step() -> object:
         options = {"cond_or_uncond": [0], "wrappers": wrappers, KEY: Run(images)}
-        return patcher.model.apply_model(x, sigma, c_crossattn=text, y=pooled, transformer_options=options)
+        return patcher.model.apply_model(**inputs, transformer_options=options)
 
     return step
+
+
+def _inputs(rows: int, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Of the host's apply_model."""
+    return {
+        "x": torch.randn(rows, 16, 64, 64, device=device),
+        "t": torch.ones(rows, device=device) * 0.7,
+        "c_crossattn": torch.randn(rows, 128, 4096, device=device).to(dtype),
+        "y": torch.randn(rows, 768, device=device).to(dtype),
+    }

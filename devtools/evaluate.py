@@ -22,9 +22,10 @@ from devtools.evaluation import drawing, model_quality, report
 from devtools.evaluation.drawing import SAMPLES, SAMPLES_AT_ONCE, Shelf, Studio, Task
 from devtools.evaluation.readings import Reading
 from devtools.evaluation.sets import plan
-from devtools.evaluation.summary import Goals, Values, consistency, metrics
+from devtools.evaluation.summary import Goals, Values, consistency, distance_to, metrics
 from devtools.evaluation.variants import OF_MODEL, SHOWN, VARIANTS, Variant
 from devtools.icon_model import ICON_MODELS
+from toy import judge
 from toy.precision import half_precision
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,6 +113,12 @@ def results_of(wanted: Sequence[Variant], shelf: Shelf, sets: int, seconds: Mapp
     plans = [plan(number) for number in range(sets)]
     readings = {variant.key: [shelf.reading((variant.key, number)) for number in range(sets)] for variant in wanted}
     found = {key: metrics(each, plans, readings[VARIANTS[key].baseline]) for key, each in readings.items()}
+    mixes = [variant.key for variant in wanted if variant.source == "apart" and variant.apart.is_mix]
+    if mixes:
+        seconds = torch.cat([drawing.as_pictures(each.second) for each in plans])
+        palettes = judge.load().read(seconds).palettes
+        for key in mixes:
+            found[key]["second"] = distance_to(readings[key], palettes)
     return [result_of(variant, found, seconds) for variant in wanted]
 
 
@@ -145,6 +152,8 @@ def write(
     settings: Mapping[str, object],
 ) -> None:
     tables = [report.table(results), report.goals_table(results)] if results else []
+    if mixes := [result for result in results if "second" in result.values]:
+        tables.append(report.mix_table(mixes))
     if quality:
         tables.insert(0, report.quality_table(quality, model_quality.training_frequencies()))
     text = "\n\n".join(tables) + "\n"

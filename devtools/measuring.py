@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from devtools.memory import PeakMemory
 
@@ -43,6 +44,13 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - started
+
+
+def flops(run: Callable[[], object]) -> int:
+    """The operations of a computation on the meta device, which has shapes alone."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
 
 
 def report(title: str, variants: list[Measured]) -> None:

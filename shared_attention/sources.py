@@ -97,7 +97,8 @@ class Bank:
         """How much memory the bank holds; what layers have in common counts once."""
         every = (each.features for kept in self._slots.values() for each in kept)
         storages = (tensor.untyped_storage() for features in every for tensor in _tensors(features))
-        return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+        # By the storage itself: those of the meta device, which has shapes alone, are all at address 0.
+        return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
 
 class Recording:

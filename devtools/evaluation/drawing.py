@@ -18,7 +18,7 @@ from torch import Tensor
 from devtools.evaluation.model_quality import captions
 from devtools.evaluation.readings import Reading, read
 from devtools.evaluation.sets import TARGETS, Plan, plan
-from devtools.evaluation.variants import VARIANTS, Variant
+from devtools.evaluation.variants import VARIANTS, Apart, Variant
 from devtools.icon_model import ICON_MODELS, load_icon_model, placed, shared
 from devtools.inprocess import load_pack, start_host
 from toy import icons, judge
@@ -50,6 +50,8 @@ class Studio:
         """The pictures of a set, the reference first: (1 + TARGETS, SIZE, SIZE, 3), 0..1."""
         from style_aligned.nodes.prompts import StyleAlignedPrompts
 
+        if variant.source == "apart":
+            return self._draw_apart(variant, wanted)
         positive = StyleAlignedPrompts.execute(self.loaded.clip, wanted.prompts, wanted.style).result[0]
         latent: dict[str, Any] = {"samples": torch.zeros(1 + TARGETS, 3, icons.SIZE, icons.SIZE)}
         model = full_sharing(self.loaded.model) if variant.everyone else shared(self.loaded.model, variant.sharing)
@@ -57,6 +59,34 @@ class Studio:
         if variant.source != "text":
             model, latent = self._with_picture(model, variant, wanted)
         return self._sample(model, wanted.number, positive, latent, self.steps, CFG)
+
+    def _draw_apart(self, variant: Variant, wanted: Plan) -> Tensor:
+        """The same, of a given picture that takes no place in the batch; the targets' noise is the same as with it."""
+        from style_aligned.nodes.prompts import StyleAlignedPrompts
+
+        prompts, apart = wanted.prompts_of_targets, variant.apart
+        positive = StyleAlignedPrompts.execute(self.loaded.clip, prompts, wanted.style).result[0]
+        described = self.loaded.encode(" ".join((wanted.shapes[0], *wanted.words)))
+        model = shared(self.loaded.model, variant.sharing)
+        model = self._with_reference(model, apart, wanted.picture, described, 1 - apart.mix)
+        if apart.mix:
+            model = self._with_reference(model, apart, wanted.second, self.loaded.encode(wanted.shapes[0]), apart.mix)
+        latent: dict[str, Any] = {"samples": torch.zeros(TARGETS, 3, icons.SIZE, icons.SIZE)}
+        targets = self._sample(model, wanted.number, positive, latent, self.steps, CFG)
+        return torch.cat([as_pictures(wanted.picture), targets])
+
+    def _with_reference(self, model: Any, apart: Apart, picture: icons.Picture, described: Any, weight: float) -> Any:
+        import comfy.utils
+        from style_aligned.nodes.reference import StyleAlignedReference
+
+        pixels, side = as_pictures(picture), round(apart.size * icons.SIZE)
+        if side != icons.SIZE:  # the same picture to the bit, or it gets another noise
+            method = "area" if side < icons.SIZE else "bicubic"
+            sized = comfy.utils.common_upscale(pixels.movedim(-1, 1), side, side, method, "disabled")
+            pixels = sized.movedim(1, -1).clamp(0, 1)
+        reference = {"samples": self.loaded.vae.encode(pixels)}
+        settings = {"conditioning": described, "weight": weight, "thin": apart.thin}
+        return StyleAlignedReference.execute(model, reference, **settings).result[0]
 
     def draw_samples(self, part: int, cfg: float) -> Tensor:
         """Pictures of the model alone, to judge it by: (SAMPLES_AT_ONCE, SIZE, SIZE, 3), 0..1."""
@@ -86,7 +116,7 @@ class Studio:
         from style_aligned.nodes.invert import StyleAlignedInvert
         from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
 
-        reference = {"samples": self.loaded.vae.encode(torch.from_numpy(wanted.picture).float()[None] / 255)}
+        reference = {"samples": self.loaded.vae.encode(as_pictures(wanted.picture))}
         trajectory = None
         if variant.source == "inverted":
             described = self.loaded.encode(" ".join((wanted.shapes[0], *wanted.words)))
@@ -95,6 +125,11 @@ class Studio:
             ).result[0]
         model, latent = StyleAlignedReferenceLatent.execute(model, reference, TARGETS, "noise", trajectory).result
         return model, latent
+
+
+def as_pictures(picture: icons.Picture) -> Tensor:
+    """A batch of one: (1, SIZE, SIZE, 3), 0..1."""
+    return torch.from_numpy(picture).float()[None] / 255
 
 
 def full_sharing(model: Any) -> Any:

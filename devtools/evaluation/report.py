@@ -84,6 +84,15 @@ def goals_table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def mix_table(results: Sequence[Result]) -> str:
+    """How far targets are from each of two references, by the weight of the second; the weights of both add up to 1."""
+    lines = ["| weight of the second picture | colour distance to the first | to the second |", "|---|---|---|"]
+    for result in sorted(results, key=lambda result: result.variant.apart.mix):
+        cells = [_cell(name, result.estimates[name]) for name in ("colour", "second")]
+        lines.append(f"| {result.variant.apart.mix:g} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def quality_table(quality: Mapping[float, Quality], training: Mapping[str, Mapping[str, float]]) -> str:
     """The icon model's plain samples by CFG scale, beside what is asked of them."""
     found = list(quality.values())

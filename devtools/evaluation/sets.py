@@ -20,10 +20,15 @@ class Plan:
     shapes: tuple[str, ...]
     words: tuple[str, ...]
     picture: icons.Picture  # what stands for the reference in sets whose reference is given, in a style of its own
+    second: icons.Picture  # the same shape in another style, where two references are mixed
 
     @property
     def prompts(self) -> str:
         return "\n".join(self.shapes)
+
+    @property
+    def prompts_of_targets(self) -> str:
+        return "\n".join(self.shapes[1:])
 
     @property
     def style(self) -> str:
@@ -36,4 +41,6 @@ def plan(number: int) -> Plan:
     shapes = [str(shape) for shape in rng.permutation(icons.SHAPES)[: 1 + TARGETS]]
     style = icons.random_style(rng)
     words = [word for word in style.words if number % 2 and rng.random() < 0.5]
-    return Plan(number, tuple(shapes), tuple(words), icons.draw(rng, shapes[0], style))
+    picture = icons.draw(rng, shapes[0], style)
+    second = icons.draw(rng, shapes[0], icons.random_style(rng))
+    return Plan(number, tuple(shapes), tuple(words), picture, second)

@@ -58,6 +58,13 @@ def metrics(readings: Sequence[Reading], plans: Sequence[Plan], baseline: Sequen
     return found
 
 
+def distance_to(readings: Sequence[Reading], palettes: torch.Tensor) -> Values:
+    """Of every set, the mean colour distance of its targets to a picture: `palettes` are (sets, 3, 3), OKLab."""
+    targets = torch.from_numpy(np.stack([reading.palettes[1:] for reading in readings]))
+    distances: Values = palette_distances(targets, palettes[:, None]).mean(1).double().numpy()
+    return distances
+
+
 def _similarity(readings: Sequence[Reading], baseline: Sequence[Reading]) -> Values:
     usual = np.concatenate([reading.features for reading in baseline]).astype(np.float64)
     features = (np.stack([reading.features for reading in readings]) - usual.mean(0)) / usual.std(0)

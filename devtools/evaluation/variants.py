@@ -8,7 +8,25 @@ from typing import Literal
 
 LN_2 = 0.69
 
-Source = Literal["text", "noise-matched", "inverted"]
+Source = Literal["text", "noise-matched", "inverted", "apart"]
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How the picture of a set stands apart from its batch, in Reference.
+
+    size: of its sides, to the images'. thin: Reference's. mix: the weight of the set's second picture; the first one
+    has the rest of 1.
+    """
+
+    size: float = 1.0
+    thin: str = "all"
+    mix: float = 0.0
+
+    @property
+    def is_mix(self) -> bool:
+        """Whether it says something of how two pictures are mixed; with nothing of the second one it does as well."""
+        return self == Apart(mix=self.mix)
 
 
 @dataclass(frozen=True)
@@ -21,7 +39,8 @@ class Variant:
     key: str
     title: str
     sharing: Mapping[str, object] | None = field(default_factory=dict)
-    source: Source = "text"  # where the reference comes from: its prompt, or a given picture in one of two ways
+    source: Source = "text"  # where the reference comes from: its prompt, or a given picture in one of three ways
+    apart: Apart = Apart()  # where it stands apart
     positions: Mapping[str, object] | None = None
     everyone: bool = False  # the paper's ablation: every image attends to all of the set
 
@@ -72,6 +91,15 @@ VARIANTS = {
         Variant("noise-matched-strong", "noise-matched, group norm, shift ln 2", STRONG, "noise-matched"),
         Variant("inverted", "a picture, inverted", {}, "inverted"),
         Variant("inverted-strong", "inverted, group norm, shift ln 2", STRONG, "inverted"),
+        Variant("apart", "a picture apart", source="apart"),
+        Variant("apart-half", "apart, half the size", source="apart", apart=Apart(size=0.5)),
+        Variant("apart-larger", "apart, 1.5 times the size", source="apart", apart=Apart(size=1.5)),
+        Variant("apart-4", "apart, 1/4 of its tokens", source="apart", apart=Apart(thin="1/4")),
+        Variant("apart-9", "apart, 1/9 of its tokens", source="apart", apart=Apart(thin="1/9")),
+        Variant("mix-0.25", "apart, 0.25 of a second picture", source="apart", apart=Apart(mix=0.25)),
+        Variant("mix-0.5", "apart, 0.5 of a second picture", source="apart", apart=Apart(mix=0.5)),
+        Variant("mix-0.75", "apart, 0.75 of a second picture", source="apart", apart=Apart(mix=0.75)),
+        Variant("mix-1", "apart, the second picture alone", source="apart", apart=Apart(mix=1.0)),
     )
 }
 

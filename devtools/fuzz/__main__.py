@@ -46,6 +46,7 @@ def summary(report: Report, seconds: float) -> list[str]:
     lines = [f"{runs} runs in {seconds:.0f} s, the slowest {report.slowest[0]:.1f} s (run {report.slowest[1]})"]
     lines += [f"  {count:5} {kind}" for kind, count in report.counts.most_common()]
     lines.append(f"mistakes: {', '.join(f'{count} {name}' for name, count in sorted(report.mistakes.items()))}")
+    lines += [f"compared: {count} x {what}" for what, count in report.compared.items()]
     lines += [f"without the pack too: {count} x {said}" for said, count in report.of_the_host.most_common()]
     if report.resident:
         megabytes = [round(resident / 2**20) for resident in report.resident]

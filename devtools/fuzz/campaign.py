@@ -14,7 +14,8 @@ from devtools.client import Prompt, PromptFailed, PromptRejected
 from devtools.fuzz import outcomes, plain
 from devtools.fuzz.graphs import OURS, STYLES, TEST, Run, random_run
 from devtools.fuzz.mistakes import make_mistakes
-from devtools.fuzz.outcomes import BUG, HOST, Outcome
+from devtools.fuzz.outcomes import BUG, FINISHED, HOST, Outcome
+from devtools.fuzz.twins import both, twins
 from devtools.server import ROOT, Server, ServerError
 from devtools.workflow import ObjectInfo
 
@@ -43,6 +44,7 @@ class Report:
 
     counts: collections.Counter[str] = field(default_factory=collections.Counter)
     mistakes: collections.Counter[str] = field(default_factory=collections.Counter)
+    compared: collections.Counter[str] = field(default_factory=collections.Counter)
     of_the_host: collections.Counter[str] = field(default_factory=collections.Counter)
     failures: list[str] = field(default_factory=list)
     resident: list[int] = field(default_factory=list)
@@ -76,6 +78,8 @@ class Campaign:
             outcome = self.outcome(run)
             self.report.slowest = max(self.report.slowest, (time.monotonic() - started, number))
             self._count(run, outcome)
+            if outcome.kind == FINISHED and not run.mistakes and not run.trouble:
+                self._compare(run)
             if number % CHECK_EVERY == CHECK_EVERY - 1 or outcome.kind == BUG or (run.trouble and rng.random() < 0.1):
                 self.check(run)
         return self.report
@@ -121,6 +125,22 @@ class Campaign:
         result = self.server.run(plain.check_prompt(), timeout=RUN_SECONDS)
         rows = {family: outcomes.told(result, f"result {family}")["rows"] for family in plain.FAMILIES}
         return {"rows": rows, **outcomes.told(result, "remains")}
+
+    def _compare(self, run: Run) -> None:
+        """Whether the pictures are those of the graphs that have to give the same."""
+        for pair in twins(run):
+            self.report.compared[pair.what] += 1
+            found = self._apart(run, pair.prompt)
+            if isinstance(found, str) or not found <= pair.most:
+                same = self._apart(run, both(run.prompt, run.prompt, run.nodes["result"]))
+                self._fail(run, f"{pair.what}, but the pictures differ by {found} (those of one graph twice by {same})")
+
+    def _apart(self, run: Run, prompt: Prompt) -> float | str:
+        """How far the pictures of the two graphs in `prompt` are apart, or what went wrong."""
+        try:
+            return float(outcomes.told(self.submit(prompt), run.nodes["result"])["from_same"])
+        except (PromptRejected, PromptFailed) as error:
+            return str(error)
 
     def check(self, run: Run) -> None:
         """Compare with the first state: pictures to the bit, models, and nothing of the pack's left."""

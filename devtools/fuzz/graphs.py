@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from devtools.client import Prompt
-from devtools.fuzz.values import GUIDANCE, HOST_PATCHES, OF_UNETS, TRANSFORMERS, positions, sharing_settings
+from devtools.fuzz.values import (
+    GUIDANCE,
+    HOST_PATCHES,
+    OF_UNETS,
+    TRANSFORMERS,
+    apart_settings,
+    positions,
+    sharing_settings,
+)
 from devtools.workflow import ObjectInfo
 
 FAMILIES = ["sd15", "sd15", "sd15", "sdxl", "sd2", "sd15_inpainting", "sdxl_refiner", "flux", "flux", "sd3"]
@@ -23,7 +31,8 @@ SHARE, REFERENCE, INVERT, PROMPTS = (
 )
 SAVE, LOAD = "StyleAlignedSaveStyle", "StyleAlignedLoadStyle"
 POSITIONS = "StyleAlignedPositions"
-OURS = [SHARE, REFERENCE, INVERT, PROMPTS, SAVE, LOAD, POSITIONS]
+APART, RECORD = "StyleAlignedReference", "StyleAlignedRecord"
+OURS = [SHARE, REFERENCE, INVERT, PROMPTS, SAVE, LOAD, POSITIONS, APART, RECORD]
 TEST = "StyleAlignedTest"
 STYLES = "fuzz"
 """The folder of the styles that are saved before the first run, one of each family."""
@@ -125,6 +134,8 @@ def _model_and_latent(
     steps += rng.choices(patches, k=rng.choice([0, 0, 1, 1, 2]))
     if run.family == "flux" and rng.random() < 0.3:
         steps.append(POSITIONS)
+    if SHARE in steps:  # without it a reference apart is refused
+        steps += [APART] * rng.choice([0, 0, 0, 1, 1, 2])
     if rng.random() < 0.15:
         steps.append("trouble")
     rng.shuffle(steps)
@@ -136,6 +147,8 @@ def _model_and_latent(
         elif step == REFERENCE:
             node = _reference(builder, run, model, positive, max(images - 1, 1), size)
             latent = [node, 1]
+        elif step == APART:
+            node = _apart(builder, run, model)
         elif step == "trouble":
             node = _trouble(builder, run, model)
         else:
@@ -153,7 +166,9 @@ def _reference(
     inputs: dict[str, Any] = {}
     if rng.random() < 0.4:
         steps, cfg = rng.choice([1, 2, 3, 5]), rng.choice([1.0, 2.0, 2.0])
-        run.nodes[INVERT] = builder.add(INVERT, model=model, positive=positive, latent=picture, steps=steps, cfg=cfg)
+        # With a reference apart on the model it would take on that one's style, or be refused where nothing shares yet.
+        inverted = [run.nodes["model"], 0] if APART in run.nodes else model
+        run.nodes[INVERT] = builder.add(INVERT, model=inverted, positive=positive, latent=picture, steps=steps, cfg=cfg)
         inputs = {"trajectory": [run.nodes[INVERT], 0], "offset": rng.choice([0, 0, 1, 3, 1000])}
     if PROMPTS in run.nodes and rng.random() < 0.1:
         inputs["targets"] = [run.nodes[PROMPTS], 2]
@@ -163,6 +178,37 @@ def _reference(
         inputs["pictures"] = [builder.add(f"{TEST}Latent", **own), 0]
     inputs = {"targets": targets, "start_from": rng.choice(["noise", "noise", "reference"]), **inputs}
     return builder.add(REFERENCE, model=model, reference=picture, **inputs)
+
+
+def _apart(builder: Builder, run: Run, model: list[Any]) -> str:
+    """A reference apart: a picture of any size, with a prompt of its own or none, and with a path or none."""
+    rng = builder.rng
+    text = builder.add(f"{TEST}Conditioning", rows=1, tokens=rng.choice([8, 8, 24]), seed=rng.randrange(99))
+    inputs: dict[str, Any] = {}
+    if rng.random() < 0.2:
+        inputs["reference"], inputs["trajectory"] = _recorded(builder, run, [text, 0])
+    else:
+        (height, width), seed = rng.choice([*SIZES, (4, 6), (12, 20)]), rng.randrange(99)
+        picture = builder.add(f"{TEST}Latent", kind="picture", images=1, height=height, width=width, seed=seed)
+        run.nodes["picture apart"], inputs["reference"] = picture, [picture, 0]
+        if rng.random() < 0.25:
+            steps, cfg = rng.choice([1, 2, 3]), rng.choice([1.0, 2.0])
+            inversion = {"positive": [text, 0], "latent": inputs["reference"], "steps": steps, "cfg": cfg}
+            inputs["trajectory"] = [builder.add(INVERT, model=[run.nodes["model"], 0], **inversion), 0]
+    inputs |= {name: [text, 0] for name, share in (("conditioning", 0.6), ("negative", 0.2)) if rng.random() < share}
+    return builder.add(APART, model=model, **inputs, **apart_settings(rng))
+
+
+def _recorded(builder: Builder, run: Run, text: list[Any]) -> tuple[list[Any], list[Any]]:
+    """The links to an image that is sampled for it, and to its path."""
+    rng, (height, width) = builder.rng, builder.rng.choice(SIZES)
+    run.nodes[RECORD] = builder.add(RECORD, model=[run.nodes["model"], 0])
+    empty = [builder.add("EmptyLatentImage", width=8 * width, height=8 * height, batch_size=1), 0]
+    settings = {"sampler_name": rng.choice(["euler", "dpmpp_2m", "heun"]), "scheduler": "normal", "denoise": 1.0}
+    settings |= {"seed": rng.randrange(2**32), "steps": rng.choice([2, 3]), "cfg": rng.choice([1.0, 4.0])}
+    pair = {"positive": text, "negative": text}
+    sampler = builder.add("KSampler", model=[run.nodes[RECORD], 0], latent_image=empty, **pair, **settings)
+    return [sampler, 0], [run.nodes[RECORD], 1]
 
 
 def _picture(builder: Builder, run: Run, size: tuple[int, int]) -> list[Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from devtools.fuzz.graphs import (
+    APART,
     FAMILIES,
     INVERT,
     LOAD,
@@ -239,6 +240,11 @@ MISTAKES: dict[str, Mistake] = {
     "several references": _set("reference picture", images=3),
     "a reference of another model": _set("reference picture", kind="16 channels"),
     "a video as the reference": _set("reference picture", kind="video"),
+    "an empty picture apart": _set("picture apart", kind="zeros"),
+    "a broken picture apart": _set("picture apart", kind="nan"),
+    "several pictures apart": _set("picture apart", images=3),
+    "a picture apart of another model": _set("picture apart", kind="16 channels"),
+    "a weight below nought": _set(APART, weight=-1.0),
     "another size sampled": _other_size_sampled,
     "another batch sampled": _another_batch_sampled,
     "a target without the reference": _part_of_the_batch("LatentFromBatch", batch_index=1, length=1),

@@ -7,9 +7,12 @@ import itertools
 from typing import Any
 
 from devtools.client import Prompt
-from devtools.fuzz.graphs import INVERT, POSITIONS, REFERENCE, SAVE, SHARE, TEST
+from devtools.fuzz.graphs import APART, INVERT, POSITIONS, RECORD, REFERENCE, SAVE, SHARE, TEST
 
 FAMILIES = ["sd15", "sdxl", "sd2", "sd15_inpainting", "sdxl_refiner", "flux", "sd3"]
+
+
+PASSES_MODEL_ON = (SHARE, POSITIONS, REFERENCE, APART, RECORD)
 
 
 def without_the_pack(prompt: Prompt) -> Prompt:
@@ -17,9 +20,9 @@ def without_the_pack(prompt: Prompt) -> Prompt:
     plain = copy.deepcopy(prompt)
     for node_id, node in prompt.items():
         kind, inputs = node["class_type"], node["inputs"]
-        if kind in (SHARE, POSITIONS, REFERENCE, INVERT, SAVE):
+        if kind in (*PASSES_MODEL_ON, INVERT, SAVE):
             del plain[node_id]
-        if kind in (SHARE, POSITIONS, REFERENCE):
+        if kind in PASSES_MODEL_ON:
             _redirect(plain, [node_id, 0], _source(prompt, inputs["model"]))
         if kind == REFERENCE:
             _redirect(plain, [node_id, 1], _empty_batch(plain, prompt, inputs))
@@ -32,7 +35,7 @@ def without_the_pack(prompt: Prompt) -> Prompt:
 def _source(prompt: Prompt, link: list[Any]) -> list[Any]:
     """Where the model at `link` comes from, past the pack's nodes."""
     node = prompt[link[0]]
-    return _source(prompt, node["inputs"]["model"]) if node["class_type"] in (SHARE, POSITIONS, REFERENCE) else link
+    return _source(prompt, node["inputs"]["model"]) if node["class_type"] in PASSES_MODEL_ON else link
 
 
 def _empty_batch(plain: Prompt, prompt: Prompt, inputs: dict[str, Any]) -> list[Any]:

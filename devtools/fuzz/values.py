@@ -31,6 +31,15 @@ def positions(rng: random.Random) -> Settings:
     return {"positions": rng.choice(["beside", "same", "none"]), **frequencies}
 
 
+def apart_settings(rng: random.Random) -> Settings:
+    """Legal settings of Reference."""
+    return {
+        "weight": rng.choice([1.0, 1.0, 0.0, 0.25, 4.0, round(rng.uniform(0, 4), 2)]),
+        "thin": rng.choice(["all", "all", "1/4", "1/9"]),
+        "memory": rng.choice(["as computed", "as computed", "half precision", "half precision, on the CPU"]),
+    }
+
+
 def sharing_settings(rng: random.Random, family: str) -> Settings:
     """Legal settings of Share Attention for a model of `family`, the extremes often."""
     start, end = sorted([rng.choice([0.0, 0.0, 0.0, 0.3, 0.7]), rng.choice([1.0, 1.0, 1.0, 0.5, 0.2])])

@@ -15,7 +15,7 @@ REFERENCE = [STAR, 1, 2, 3, 0]  # shape, pattern, outline, backdrop, tone
 
 
 def planned(reference: str = "star") -> Plan:
-    return Plan(0, (reference, *["heart"] * TARGETS), (), np.zeros((1, 1, 3), np.uint8))
+    return Plan(0, (reference, *["heart"] * TARGETS), (), *[np.zeros((1, 1, 3), np.uint8)] * 2)
 
 
 def reading(targets: list[list[int]], colours: list[float] | None = None) -> Reading:

@@ -112,25 +112,33 @@ class TestTrouble(io.ComfyNode):
 
 
 class TestResult(io.ComfyNode):
-    """Says what was sampled: shape, whether finite, a checksum of each row, how far row 0 is from the reference."""
+    """Says what was sampled: shape, whether finite, a checksum of each row, how far row 0 is from the reference, and
+    all of it from what should be the same."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StyleAlignedTestResult",
             category=CATEGORY,
-            inputs=[io.Latent.Input("latent"), io.Latent.Input("reference", optional=True)],
+            inputs=[
+                io.Latent.Input("latent"),
+                io.Latent.Input("reference", optional=True),
+                io.Latent.Input("same_as", optional=True),
+            ],
             is_output_node=True,
         )
 
     @classmethod
-    def execute(cls, latent: dict[str, Any], reference: dict[str, Any] | None = None) -> io.NodeOutput:
+    def execute(
+        cls, latent: dict[str, Any], reference: dict[str, Any] | None = None, same_as: dict[str, Any] | None = None
+    ) -> io.NodeOutput:
         samples = latent["samples"]
         told = {
             "shape": list(samples.shape),
             "finite": bool(samples.isfinite().all()),
             "rows": [zlib.crc32(row.contiguous().view(torch.uint8).numpy().data) for row in samples],
             "from_reference": None if reference is None else distance(samples[:1], reference["samples"]),
+            "from_same": None if same_as is None else distance(samples, same_as["samples"]),
         }
         return io.NodeOutput(ui={"told": (json.dumps(told),)})
 
