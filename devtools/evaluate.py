@@ -115,10 +115,8 @@ def results_of(wanted: Sequence[Variant], shelf: Shelf, sets: int, seconds: Mapp
     found = {key: metrics(each, plans, readings[VARIANTS[key].baseline]) for key, each in readings.items()}
     mixes = [variant.key for variant in wanted if variant.source == "apart" and variant.apart.is_mix]
     if mixes:
-        seconds = torch.cat([drawing.as_pictures(each.second) for each in plans])
-        palettes = judge.load().read(seconds).palettes
-        for key in mixes:
-            found[key]["second"] = distance_to(readings[key], palettes)
+        palettes = judge.load().read(torch.cat([drawing.as_pictures(each.second) for each in plans])).palettes
+        found |= {key: {**found[key], "second": distance_to(readings[key], palettes)} for key in mixes}
     return [result_of(variant, found, seconds) for variant in wanted]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from devtools import evaluate
 from devtools.evaluation import drawing, report
 from devtools.evaluation.readings import Reading
 from devtools.evaluation.report import Result
@@ -66,3 +67,21 @@ def test_mixes_are_in_the_order_of_their_weights():
     assert [key for key, each in VARIANTS.items() if each.source == "apart" and each.apart.is_mix] == [
         "apart", "mix-0.25", "mix-0.5", "mix-0.75", "mix-1",
     ]  # fmt: skip
+
+
+def test_the_report_has_a_table_of_mixes(tmp_path):
+    """From readings on the shelf to the tables."""
+    shelf, wanted = drawing.Shelf(tmp_path, "unet"), [VARIANTS[key] for key in ("picture-plain", "apart", "mix-0.5")]
+    rng = np.random.default_rng(0)
+    for variant in wanted:
+        for number in range(2):
+            palettes = rng.random((1 + TARGETS, 3, 3), np.float32)
+            features = rng.standard_normal((1 + TARGETS, 4)).astype(np.float32)
+            reading = Reading(np.zeros((1 + TARGETS, 5), int), palettes, features)
+            shelf.put((variant.key, number), torch.zeros(1 + TARGETS, 32, 32, 3), reading)
+    results = evaluate.results_of(wanted, shelf, 2, {variant.key: 1.0 for variant in wanted})
+    evaluate.write(tmp_path, results, {}, {})
+    text = (tmp_path / "evaluation.md").read_text(encoding="utf-8")
+    assert "| weight of the second picture |" in text
+    assert text.count("| 0.5 |") == 1
+    assert [("second" in result.values) for result in results] == [False, True, True]
