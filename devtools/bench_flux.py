@@ -101,7 +101,7 @@ def _attention(
         return lambda: attention_pytorch(*apply_rope(q, k, pe), v, HEADS, skip_reshape=True)
     settings = {name: value for name, value in options.items() if name != BEFORE}
     layer = Layer(("single", 0), lambda _: slice(TEXT, tokens), Rotary(pe))
-    placing = Placing(ReferencePositions(), Rotary(turn), blocks_of_pairs(Flux1.axes, AXES), (1, SIDE, SIDE))
+    placing = Placing(ReferencePositions(), Rotary(turn), blocks_of_pairs(Flux1.axes, AXES), (1, SIDE, SIDE), False)
 
     def run(source: Any = None) -> Tensor:
         with _call_going_on(images, settings, placing, source):
