@@ -25,6 +25,7 @@ FOR_ICONS = {
     "EmptyLatentImage": _SMALL,
     "EmptySD3LatentImage": _SMALL,
     "ImageScale": _SMALL,
+    "LatentUpscaleBy": {"scale_by": 1.0},
     "StyleAlignedInvert": {"steps": STEPS},
     "KSampler": {"steps": STEPS},
 }
