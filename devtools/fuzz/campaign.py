@@ -130,12 +130,12 @@ class Campaign:
         """Whether the pictures are those of the graphs that have to give the same."""
         for pair in twins(run):
             self.report.compared[pair.what] += 1
-            found = self._apart(run, pair.prompt)
+            found = self.distance(run, pair.prompt)
             if isinstance(found, str) or not found <= pair.most:
-                same = self._apart(run, both(run.prompt, run.prompt, run.nodes["result"]))
+                same = self.distance(run, both(run.prompt, run.prompt, run.nodes["result"]))
                 self._fail(run, f"{pair.what}, but the pictures differ by {found} (those of one graph twice by {same})")
 
-    def _apart(self, run: Run, prompt: Prompt) -> float | str:
+    def distance(self, run: Run, prompt: Prompt) -> float | str:
         """How far the pictures of the two graphs in `prompt` are apart, or what went wrong."""
         try:
             return float(outcomes.told(self.submit(prompt), run.nodes["result"])["from_same"])

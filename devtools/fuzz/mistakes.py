@@ -71,7 +71,10 @@ def _strange(rng: random.Random, run: Run, object_info: ObjectInfo, how: str) ->
         name = rng.choice(list(node["inputs"]))
         del node["inputs"][name]
         return [f"no {node['class_type']}.{name}"]
-    name = rng.choice([name for name, spec in specs.items() if _kind(spec) in STRANGE])
+    names = [name for name, spec in specs.items() if _kind(spec) in STRANGE]
+    if not names:
+        return []
+    name = rng.choice(names)
     kind = _kind(specs[name])
     value = rng.choice(STRANGE[kind])
     if how == "a strange connected value" and kind in CONNECTED and not isinstance(value, list):

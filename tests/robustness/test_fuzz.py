@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ from devtools.client import PromptFailed, PromptRejected
 from devtools.fuzz import outcomes
 from devtools.fuzz.__main__ import summary
 from devtools.fuzz.campaign import Campaign, FuzzedServer, replay
-from devtools.fuzz.graphs import OURS, SAVE, Run, random_run
+from devtools.fuzz.graphs import APART, OURS, PROMPTS, REFERENCE, SAVE, Run, random_run
 from devtools.fuzz.mistakes import MISTAKES, make_mistakes
 from devtools.fuzz.outcomes import BUG, FINISHED, HOST, INTERRUPTED, REFUSED, REJECTED, TROUBLE, Outcome
+from devtools.fuzz.twins import both, twins
 from devtools.fuzz.values import HOST_PATCHES
 from devtools.server import PACK_NAME, Server
 
@@ -68,8 +70,25 @@ def divides_by_nought(run: Run) -> bool:
 def test_what_goes_wrong_without_the_pack_too_is_the_hosts(campaign: Campaign):
     """Here the scheduler, which divides by nought for a single step, in a graph that saves a style as well."""
     runs = (random_run(SEED, number, campaign.object_info) for number in range(10_000))
-    run = next(run for run in runs if SAVE in run.nodes and not run.trouble and divides_by_nought(run))
+    plain = (run for run in runs if not run.trouble and not {APART, REFERENCE} & run.nodes.keys())
+    run = next(run for run in plain if SAVE in run.nodes and divides_by_nought(run))
     assert campaign.outcome(run) == Outcome(HOST, "the samples are not finite")
+
+
+def test_twins_are_told_apart(campaign: Campaign):
+    """The pairs of a graph with two references, and one that is no pair: another seed."""
+    runs = (random_run(SEED, number, campaign.object_info) for number in range(1000))
+    two = (run for run in runs if [n["class_type"] for n in run.prompt.values()].count(APART) == 2 and not run.trouble)
+    run = next(run for run in two if not set(run.nodes) & {*HOST_PATCHES, REFERENCE, PROMPTS})
+    pairs = {pair.what: pair for pair in twins(run)}
+    assert len(pairs) == 4
+    for pair in pairs.values():
+        assert campaign.distance(run, pair.prompt) <= pair.most, pair.what
+    other = copy.deepcopy(run.prompt)
+    for node in other.values():
+        for seed in {"seed", "noise_seed"} & node["inputs"].keys():
+            node["inputs"][seed] += 1
+    assert campaign.distance(run, both(run.prompt, other, run.nodes["result"])) > 1e-3
 
 
 def test_what_is_left_behind_is_found(campaign: Campaign):
