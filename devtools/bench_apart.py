@@ -37,7 +37,7 @@ class Apart:
         """A call over targets that read the bank."""
         from style_aligned.shared_attention.host.apart.run import BANKS, BanksOfEvaluation
 
-        same = {chunk: chunk for chunk in range(self.chunks)}
+        same = {(chunk, chunk): chunk for chunk in range(self.chunks)}
         return self._call(targets, {BANKS: BanksOfEvaluation([(bank, 1.0, same)])})
 
     def _call(self, images: int, own_options: Mapping[str, Any]) -> Tensor:

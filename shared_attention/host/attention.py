@@ -174,7 +174,12 @@ class SharedAttention:
         if run is None or family is None:
             return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
         source = _source(run, len(x), options, c_crossattn)
-        for key in (RECORDING, BANKS, line_by_line.KEY):  # compiled graphs take the keys of one call to be those of all
+        for key in (
+            RECORDING,
+            BANKS,
+            references.KEY,
+            line_by_line.KEY,
+        ):  # compiled graphs take the keys of one call to be those of all
             options.pop(key, None)
         if source is not None:
             family.check_call(kwargs)

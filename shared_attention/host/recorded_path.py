@@ -86,7 +86,7 @@ def record_path(model: Any) -> tuple[Any, RecordedPath]:
         guider = executor.class_obj
         first, last = float(sigmas[0]), float(sigmas[-1])  # some samplers write in their sigmas
         levels = path.begin(first)
-        options = guider.model_options.setdefault("transformer_options", {})
+        options = guider.model_options  # not model calls': compiled graphs take the keys of one call to be those of all
         options[KEY] = levels
         try:
             out = cast(Tensor, executor(noise, latent_image, sampler, sigmas, *args, **kwargs))
@@ -105,7 +105,7 @@ def record_path(model: Any) -> tuple[Any, RecordedPath]:
 
 def _around_prediction(executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """PREDICT_NOISE wrapper."""
-    levels: _Levels | None = executor.class_obj.model_options.get("transformer_options", {}).get(KEY)
+    levels: _Levels | None = executor.class_obj.model_options.get(KEY)
     if levels is not None:
         levels.add(float(timestep.flatten()[0]), x)
     return cast(Tensor, executor(x, timestep, *args, **kwargs))
