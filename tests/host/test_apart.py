@@ -151,6 +151,10 @@ def test_before_or_after_share_attention() -> None:
     assert torch.equal(sample(before), sample(after))
 
 
+def test_weight_0_needs_nobody_to_read_it() -> None:
+    assert torch.equal(sample(apart(tiny_model("sd15"), weight=0.0)), sample(tiny_model("sd15")))
+
+
 def test_without_share_attention_it_says_what_is_missing() -> None:
     with pytest.raises(ValueError, match="add Style Aligned: Share Attention"):
         sample(apart(tiny_model("sd15")))

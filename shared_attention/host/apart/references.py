@@ -60,7 +60,9 @@ def of_options(model_options: dict[str, Any]) -> tuple[Reference, ...]:
 
 def _around_run(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
     """OUTER_SAMPLE wrapper. Raises ValueError where nothing would read the references."""
-    if not executor.class_obj.model_patcher.get_wrappers(WrappersMP.APPLY_MODEL, SHARE_ATTENTION):
+    guider = executor.class_obj
+    is_read = guider.model_patcher.get_wrappers(WrappersMP.APPLY_MODEL, SHARE_ATTENTION)
+    if of_options(guider.model_options) and not is_read:
         raise ValueError(
             "The model has a Style Aligned: Reference, and nothing takes its style: add Style Aligned: Share Attention "
             "to the model, before or after it."
