@@ -48,7 +48,7 @@ def with_banks(
 
 def require_room(model: Any, references: Sequence[Reference], layers: LayerSelection) -> None:
     """Raises ValueError where the banks of a run can never fit, with the size that would."""
-    for on_cpu in (False, True):
+    for on_cpu in {each.keeping.on_cpu for each in references}:
         placed = [each for each in references if each.keeping.on_cpu == on_cpu]
         needed = sum(bytes_kept(model, each, layers) for each in placed)
         device = torch.device("cpu") if on_cpu else model.load_device
@@ -60,8 +60,9 @@ def require_room(model: Any, references: Sequence[Reference], layers: LayerSelec
             raise ValueError(
                 f"What the layers keep of the references takes {needed / 2**30:.1f} GiB, and there is room for "
                 f"{there / 2**30:.1f}. Take a reference of at most {int(width * factor)} x {int(height * factor)} in "
-                f"latent pixels (the largest has {width} x {height}), fewer references, or set thin to 1/4 or memory "
-                "to the CPU in Style Aligned: Reference."
+                f"latent pixels (the largest has {width} x {height}), fewer references, or set thin to 1/4"
+                + ("" if on_cpu else " or memory to the CPU")
+                + " in Style Aligned: Reference."
             )
 
 
