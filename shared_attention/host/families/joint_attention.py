@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -68,7 +68,9 @@ class JointFeatures(NamedTuple):
 
 PLACING = "placing"
 _PREPARED = "prepared"
-"""Notes of a call: a Placing; the layer that has been aligned before rotation, and its _Joint."""
+_ROTATION = "rotation"
+"""Notes of a call: a Placing; the layer that has been aligned before rotation, and its _Joint; by where they are in
+memory the rotations of its tokens (held, so that nothing else gets there), and those that a bank keeps."""
 PATCH = "attn1_patch"
 """The host's key of the patches that some of its models call before they rotate."""
 
@@ -215,9 +217,15 @@ class _Joint:
         kept = found._replace(key=key, value=keeping.kept(found.value, grid))
         if self.rotary is None:
             return JointFeatures(kept)
-        # Layers have their rotations in common: what is not thinned is no copy.
+        return JointFeatures(kept, self._kept_rotation(keeping))
+
+    def _kept_rotation(self, keeping: Keeping) -> Tensor:
+        """That of the references' tokens which are kept; layers have one in common, so it is thinned once a call."""
         matrices = self._rotary_of(self.rows.references).matrices
-        return JointFeatures(kept, keeping.thinned(matrices, grid, axis=2))
+        key = _ROTATION, matrices.data_ptr(), matrices.shape
+        if key not in self.call.notes:
+            self.call.notes[key] = matrices, keeping.thinned(matrices, self._placing.grid, axis=2)
+        return cast(Tensor, self.call.notes[key][1])
 
     def aligned(self, of_all: Projections, given: GivenStatistics) -> Projections:
         """Of the targets, (chunks, targets, heads, tokens, channels), their images with the references' statistics."""

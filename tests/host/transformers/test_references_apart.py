@@ -23,6 +23,7 @@ from style_aligned.shared_attention.conditioning import batch_conditionings
 from style_aligned.shared_attention.host.apart.memory import bytes_kept
 from style_aligned.shared_attention.host.apart.references import Reference
 from style_aligned.shared_attention.layers import LayerSelection
+from style_aligned.shared_attention.sources import Bank
 from torch import Tensor
 from variant import Variant
 
@@ -194,3 +195,22 @@ def test_lines_of_unlike_length_are_all_targets(variant: Variant) -> None:
     both = StyleAlignedReference.execute(model, {"samples": picture(variant)}, conditioning=lines[0]).result[0]
     alone = run(both, variant, 1, positive=lines[1], initial=noise[1:2], latent=latent["samples"][1:2])
     assert relative_error(rows[1:2], alone) < 1e-5
+
+
+@pytest.mark.parametrize("variant", variants("flux_dev"), indirect=True)
+def test_layers_have_one_thinned_rotation(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Tensor] = []
+    keep = Bank.keep
+
+    def noting(bank: Bank, slot: Any, conditionings: Any, features: Any) -> None:
+        kept.append(features.rotation)
+        keep(bank, slot, conditionings, features)
+
+    monkeypatch.setattr(Bank, "keep", noting)
+    model = StyleAlignedReference.execute(
+        shared(variant.model(), blocks="all"), {"samples": picture(variant)}, thin="1/4"
+    ).result[0]
+    run(model, variant, 1, cfg=1.0)
+    layers = len(kept) // 2  # of two steps
+    assert layers > 1
+    assert all(each is kept[0] for each in kept[:layers])
