@@ -34,6 +34,9 @@ from .compiling import own_graphs
 from .row.control import without_control
 from .wrappers import SamplingCallback, attach
 
+_UNKNOWN_TO_THE_MODEL = (RECORDING, BANKS, references.KEY, line_by_line.KEY)
+"""Options that only some calls have: compiled graphs take the keys of one call's options to be those of all."""
+
 
 def share_attention(model: Any, sharing: SharedAttention) -> Any:
     """A clone of the host's `model` that samples with `sharing`; it takes the place of sharing attached before.
@@ -174,12 +177,7 @@ class SharedAttention:
         if run is None or family is None:
             return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
         source = _source(run, len(x), options, c_crossattn)
-        for key in (
-            RECORDING,
-            BANKS,
-            references.KEY,
-            line_by_line.KEY,
-        ):  # compiled graphs take the keys of one call to be those of all
+        for key in _UNKNOWN_TO_THE_MODEL:
             options.pop(key, None)
         if source is not None:
             family.check_call(kwargs)

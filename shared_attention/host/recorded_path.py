@@ -23,7 +23,10 @@ _SAME_IMAGE = 1e-3
 
 
 class RecordedPath:
-    """What a model of one kind has sampled: the paths of the first image of its last runs, on the CPU."""
+    """What a model of one kind has sampled: the paths of the first image of its last runs, on the CPU.
+
+    They outlive the runs, in the host's cache of what nodes gave: that is what recording is for.
+    """
 
     def __init__(self, space: LatentSpace, model: str, latent_format: str) -> None:
         self._kind = (space, model, latent_format)
@@ -42,12 +45,29 @@ class RecordedPath:
             "where it took its result from the cache: a new seed does."
         )
 
-    def begin(self, first_sigma: float) -> _Levels:
+    def around_run(
+        self, executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: Tensor, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """OUTER_SAMPLE wrapper. noise, latent: (images, channels, ...)."""
+        guider = executor.class_obj
+        first, last = float(sigmas[0]), float(sigmas[-1])  # some samplers write in their sigmas
+        levels = self._begin(first)
+        # Not in the options of model calls: compiled graphs take the keys of one call's to be those of all.
+        guider.model_options[KEY] = levels
+        try:
+            out = cast(Tensor, executor(noise, latent, sampler, sigmas, *args, **kwargs))
+        finally:
+            guider.model_options.pop(KEY, None)
+        latent_format = guider.model_patcher.get_model_object("latent_format")
+        self._finish(levels, latent_format.process_in(out[:1].float().cpu()), last)
+        return out
+
+    def _begin(self, first_sigma: float) -> _Levels:
         """The levels of a new run, or of one that goes on where the last one stopped."""
         before, self._unfinished = self._unfinished, None
         return before if before is not None and before.end == first_sigma else _Levels()
 
-    def finish(self, levels: _Levels, clean: Tensor, last_sigma: float) -> None:
+    def _finish(self, levels: _Levels, clean: Tensor, last_sigma: float) -> None:
         """Take over a run that ended at `last_sigma` with `clean` (1, channels, ...), in the sampler's space."""
         if last_sigma > 0:
             levels.end, self._unfinished = last_sigma, levels
@@ -71,33 +91,15 @@ class _Levels:
     def trajectory(self, clean: Tensor, space: LatentSpace, model: str, latent_format: str) -> Trajectory:
         order = sorted(range(len(self.sigmas)), key=self.sigmas.__getitem__)  # stable: visits of a level stay in order
         sigmas = torch.tensor([0.0, *(self.sigmas[place] for place in order)])
-        return Trajectory(
-            sigmas, torch.cat([clean, *(self.latents[place] for place in order)]), space, model, latent_format
-        )
+        latents = torch.cat([clean, *(self.latents[place] for place in order)])
+        return Trajectory(sigmas, latents, space, model, latent_format)
 
 
 def record_path(model: Any) -> tuple[Any, RecordedPath]:
     """A clone of the host's `model` that records, and what it records."""
     path = RecordedPath(latent_space(model), *kind_of(model))
-
-    def around_run(executor: Any, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, *args: Any,
-                   **kwargs: Any) -> Tensor:  # fmt: skip
-        """OUTER_SAMPLE wrapper."""
-        guider = executor.class_obj
-        first, last = float(sigmas[0]), float(sigmas[-1])  # some samplers write in their sigmas
-        levels = path.begin(first)
-        options = guider.model_options  # not model calls': compiled graphs take the keys of one call to be those of all
-        options[KEY] = levels
-        try:
-            out = cast(Tensor, executor(noise, latent_image, sampler, sigmas, *args, **kwargs))
-        finally:
-            options.pop(KEY, None)
-        clean = model.get_model_object("latent_format").process_in(out[:1].float().cpu())
-        path.finish(levels, clean, last)
-        return out
-
     wrappers: dict[str, Callable[..., Any]] = {
-        WrappersMP.OUTER_SAMPLE: around_run,
+        WrappersMP.OUTER_SAMPLE: path.around_run,
         WrappersMP.PREDICT_NOISE: _around_prediction,
     }
     return attach(model, KEY, wrappers, "a recorder"), path

@@ -15,6 +15,7 @@ from apart_references import apart, text
 from given_reference import ksampler, picture
 from oracles import relative_error
 from sampling import noise, sample, shared
+from style_aligned.nodes.record import StyleAlignedRecord
 from style_aligned.nodes.reference import StyleAlignedReference
 from style_aligned.shared_attention.sources import Bank
 from tiny_models import conditioning, tiny_model
@@ -298,13 +299,17 @@ def test_bad_weights_are_refused(weight: float) -> None:
 
 
 def test_compiled_models() -> None:
-    """Their calls over references and over targets have graphs of their own."""
+    """Calls over references, over targets and without either have graphs of their own, whichever came first."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
     skip = pytest.importorskip("comfy_extras.nodes_torch_compile").skip_torch_compile_dict
     torch.compiler.reset()
-    model = apart(shared(tiny_model("sd15"), share_group_norm=True), picture(31, *OTHER_SIZE), weight=0.5)
-    compiled = model.clone()
-    set_torch_compile_wrapper(compiled, backend="eager", options={"guard_filter_fn": skip})
-    for images in (1, 2):
-        assert relative_error(sample(compiled, images, steps=2), sample(model, images, steps=2)) < 1e-5
+    plain = shared(tiny_model("sd15"), share_group_norm=True)
+    with_reference = apart(plain, picture(31, *OTHER_SIZE), weight=0.5)
+    recording = StyleAlignedRecord.execute(plain).result[0]
+    for model in (with_reference, recording, plain, with_reference):
+        compiled = model.clone()
+        set_torch_compile_wrapper(compiled, backend="eager", options={"guard_filter_fn": skip})
+        for images in (1, 2):
+            assert relative_error(sample(compiled, images, steps=2), sample(model, images, steps=2)) < 1e-5
+    torch.compiler.reset()
