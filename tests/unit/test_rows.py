@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import Layout
-from style_aligned.shared_attention.rows import Rows, UnknownRowsError, find_rows
+from style_aligned.shared_attention.rows import Rows, UnknownRowsError, find_rows, find_targets
 
 layouts = st.integers(2, 5).flatmap(
     lambda images: st.builds(Rows, st.integers(1, 4), st.just(images), st.integers(0, images - 1))
@@ -110,3 +110,35 @@ def test_tiles_of_pictures_with_one_text_are_refused():
     order = order_of("tci")
     with pytest.raises(UnknownRowsError):
         find_rows(len(order), 2, 3, context=text(order, same_prompts=True))
+
+
+TEXTS = torch.tensor([[1.0], [2.0]])[:, None]
+"""Of two chunks, (rows, tokens, channels)."""
+
+
+def test_targets_are_chunks_of_the_batch_or_of_a_window() -> None:
+    assert find_targets(6, 2, 3) == Rows(2, 3, None)
+
+
+def test_tiles_of_targets_go_through_the_chunks() -> None:
+    """Tile by tile: cond and uncond of the first, then of the next."""
+    assert find_targets(4, 2, 1, TEXTS.repeat(2, 1, 1)) == Rows(4, 1, None)
+    assert find_targets(3, 1, 1) == Rows(3, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("count", "chunks", "images", "context"),
+    [
+        (4, 2, 1, None),  # nobody can tell
+        (4, 2, 1, TEXTS.repeat_interleave(2, 0)),  # chunk by chunk
+        (4, 2, 1, torch.ones(4, 1, 1)),  # the chunks' texts are alike
+        (3, 2, 1, torch.ones(3, 1, 1)),
+        (5, 2, 2, None),
+        (4, 0, 1, None),
+    ],
+)
+def test_targets_in_another_order_are_unknown(
+    count: int, chunks: int, images: int, context: torch.Tensor | None
+) -> None:
+    with pytest.raises(UnknownRowsError, match=f"{count} rows"):
+        find_targets(count, chunks, images, context)
