@@ -92,6 +92,10 @@ class Bank:
         }
         return _joined([chunks[conditioning] for conditioning in conditionings])
 
+    def clear(self) -> None:
+        """Hold nothing any more, whoever still holds the bank."""
+        self._slots.clear()
+
     @property
     def nbytes(self) -> int:
         """How much memory the bank holds; what layers have in common counts once."""

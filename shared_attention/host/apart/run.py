@@ -108,6 +108,9 @@ class _ReferenceOfRun:
         return made.bank
 
     def clear(self) -> None:
+        """The banks too: an exception's traceback may hold them longer than the run."""
+        for each in self._passes:
+            each.bank.clear()
         self._passes, self._conds = [], {}
 
 
