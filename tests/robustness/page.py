@@ -6,7 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from host_patches import PATCHES
-from verdicts import BESIDE, COLUMNS, COUPLED, EACH_ALONE, EQUATIONS, NO_BATCH, REFERENCE_EXACT, ROW_EXACT, ROWS_EXACT
+from verdicts import (
+    AS_IN_BATCH,
+    BESIDE,
+    COLUMNS,
+    COUPLED,
+    EACH_ALONE,
+    EQUATIONS,
+    NO_BATCH,
+    REFERENCE_EXACT,
+    ROW_EXACT,
+    ROWS_EXACT,
+    STYLE_ONLY,
+)
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
 
@@ -30,6 +42,14 @@ MEANING = {
         "row 0 is the given reference to the bit; the patch itself looks at the whole batch, so that the reference "
         "reaches the targets through it"
     ),
+    AS_IN_BATCH: (
+        "the targets are those of a batch that has the same picture and prompt in row 0 by Reference Latent, to 1e-5 "
+        "in one model call, 1e-4 in several"
+    ),
+    STYLE_ONLY: (
+        "the targets take on the style, and are not quite those of such a batch: the patch looks at the whole batch, "
+        "at the images' own prompts or at random, and a reference apart has a model call of its own"
+    ),
     BESIDE: "the patch does nothing in an inversion, which is that of the model without it",
     EACH_ALONE: "every picture of the batch is the one that its prompt gives alone, in a batch of one",
     NO_BATCH: "ComfyUI itself fails with this patch where a batch has more than one picture",
@@ -49,7 +69,9 @@ the nodes in either order. This page is written by the tests, and they fail when
 ALWAYS = """\
 In every cell of *Share Attention* these hold besides: the order of the two nodes makes no difference; with sharing out
 of its range the pictures are the patch's own to the bit; all values are finite; the targets differ from those without
-sharing. In those of *Reference Latent* the order makes no difference either.
+sharing. In those of *Reference Latent* the order makes no difference either. In those of *Reference* neither the order
+of the three nodes does; with sharing out of its range the pictures are the patch's own to the bit, and at `weight` 0
+those without the node.
 
 To know besides:
 

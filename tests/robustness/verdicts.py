@@ -19,12 +19,14 @@ from oracles import relative_error
 from sampling import noise, sample, shared
 from style_aligned.nodes.invert import StyleAlignedInvert
 from style_aligned.nodes.prompts import StyleAlignedPrompts
+from style_aligned.nodes.reference import StyleAlignedReference
 from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
 from tiny_models import conditioning, tiny_model
 from torch import Tensor
 
 EQUATIONS, REFERENCE_EXACT, BESIDE = "equations", "reference exact", "stands aside"
 ROWS_EXACT, ROW_EXACT = "all exact", "row exact"
+AS_IN_BATCH, STYLE_ONLY = "as in the batch", "its style"
 EACH_ALONE, COUPLED = "each as alone", "as the host's batch"
 NO_BATCH = "no batches"
 
@@ -115,6 +117,48 @@ def reference_latent(patch: HostPatch, with_trajectory: bool) -> str:
     return ROWS_EXACT if relative_error(held[0][1:], plain[1:]) <= tolerance(patch) else ROW_EXACT
 
 
+def reference_apart(patch: HostPatch) -> str:
+    """The word for Reference, in every order with the patch's node and Share Attention.
+
+    Its targets are compared with those of a batch that has the same picture and prompt in row 0, by Reference Latent.
+    """
+    model, targets = tiny_model("sd15"), patch.settings.get("images", 3) - 1
+    without_the_pack(patch, model)
+    texts, start = conditioning(1 + targets, seed=1), noise(1 + targets, *patch.size)[1:]
+    own, positive = rows_of(texts, slice(0, 1)), rows_of(texts, slice(1, None))
+
+    def add(patched: ModelPatcher, weight: float = 1.0) -> ModelPatcher:
+        given = {"conditioning": own, "weight": weight}
+        return StyleAlignedReference.execute(patched, {"samples": picture(patch)}, **given).result[0]
+
+    orders: list[Wrap] = [
+        lambda plain: patch.patch(add(shared(plain))),
+        lambda plain: add(shared(patch.patch(plain))),
+        lambda plain: shared(patch.patch(add(plain))),
+    ]
+    found = [run(patch, build(model), positive, start=start) for build in orders]
+    plain = run(patch, patch.patch(model), positive, start=start)
+    off = run(patch, add(shared(patch.patch(model), end_percent=0.0)), positive, start=start)
+    weightless = run(patch, add(shared(patch.patch(model)), weight=0.0), positive, start=start)
+    without = run(patch, shared(patch.patch(model)), positive, start=start)
+    _require(found[0].isfinite().all(), "the pictures are not finite")
+    for other in found[1:]:
+        _require(relative_error(found[0], other) <= tolerance(patch), "the order of the nodes matters")
+    _require(torch.equal(off, plain), "with sharing off the pictures are not the patch's own")
+    _require(torch.equal(weightless, without), "a reference of weight 0 does something")
+    _require(relative_error(found[0], plain) > MATTERS, "sharing does nothing")
+    latent = torch.cat([picture(patch), torch.zeros(targets, 4, *patch.size)])
+    inputs = {"targets": targets, "start_from": "noise", "trajectory": None}
+    held = StyleAlignedReferenceLatent.execute(shared(patch.patch(model)), {"samples": picture(patch)}, **inputs)
+    in_batch = run(patch, held.result[0], texts, latent=latent)[1:]
+    return AS_IN_BATCH if relative_error(found[0], in_batch) <= tolerance(patch) else STYLE_ONLY
+
+
+def rows_of(texts: Conditioning, rows: slice) -> Conditioning:
+    [[embeddings, options]] = texts
+    return [[embeddings[rows], {**options, "pooled_output": options["pooled_output"][rows]}]]
+
+
 def trajectory(patch: HostPatch, model: ModelPatcher) -> Any:
     return inversion(patch, model, steps=3)
 
@@ -199,6 +243,7 @@ COLUMNS: dict[str, Callable[[HostPatch], str]] = {
     "with `share_group_norm`": lambda patch: share_attention(patch, share_group_norm=True, shift=0.5),
     "Reference Latent": lambda patch: reference_latent(patch, with_trajectory=False),
     "with a trajectory": lambda patch: reference_latent(patch, with_trajectory=True),
+    "Reference": reference_apart,
     "Invert": invert,
     "Prompts": prompts,
 }
