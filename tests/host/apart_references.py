@@ -10,12 +10,6 @@ from tiny_models import conditioning
 from torch import Tensor
 
 
-def text(conditioning: list[list[Any]], rows: slice) -> list[list[Any]]:
-    """The CONDITIONING of some of the rows of a batch."""
-    [[embeddings, options]] = conditioning
-    return [[embeddings[rows], {name: None if value is None else value[rows] for name, value in options.items()}]]
-
-
 def apart(model: Any, reference: Tensor | None = None, seed: int = 21, **inputs: Any) -> Any:
     """The output of the node; the prompt of the reference is that of `seed`."""
     latent = {"samples": picture() if reference is None else reference}

@@ -37,6 +37,19 @@ def noise(images: int = 3, height: int = 8, width: int = 8, channels: int = 4, s
     return torch.stack([torch.randn(channels, height, width, generator=generator) for generator in generators])
 
 
+def rows_of(conditioning: list[list[Any]], rows: slice) -> list[list[Any]]:
+    """The CONDITIONING of some of the rows of a batch."""
+    [[embeddings, options]] = conditioning
+    count = len(embeddings)
+
+    def picked(value: Any) -> Any:
+        if isinstance(value, list):
+            return [picked(each) for each in value]
+        return value[rows] if isinstance(value, Tensor) and value.ndim and len(value) == count else value
+
+    return [[embeddings[rows], {name: picked(value) for name, value in options.items()}]]
+
+
 def sample(
     model: ModelPatcher,
     images: int = 3,

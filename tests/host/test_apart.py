@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from apart_oracles import Apart, ApartUNet
-from apart_references import apart, text
+from apart_references import apart
 from given_reference import ksampler, picture, with_reference
 from oracles import relative_error
-from sampling import noise, sample, shared
+from sampling import noise, rows_of, sample, shared
 from tiny_models import conditioning, tiny_model
 
 TARGETS = 2
@@ -37,7 +37,7 @@ def test_it_equals_a_row_of_the_batch(family: str, options: dict[str, Any]) -> N
     expected = ksampler(held, latent, positive=of_all)[1:]
 
     targets = {"samples": latent["samples"][1:], "batch_index": list(range(TARGETS))}
-    own, others = text(of_all, slice(1)), text(of_all, slice(1, None))
+    own, others = rows_of(of_all, slice(1)), rows_of(of_all, slice(1, None))
     actual = ksampler(apart(model, conditioning=own), targets, positive=others)
 
     assert relative_error(actual, expected) < 1e-5
@@ -50,7 +50,7 @@ def test_it_equals_a_row_in_separate_calls(cfg: float, split_calls: None) -> Non
     held, latent = with_reference(model)
     expected = ksampler(held, latent, positive=of_all, cfg=cfg)[1:]
     targets = {"samples": latent["samples"][1:], "batch_index": list(range(TARGETS))}
-    own, others = text(of_all, slice(1)), text(of_all, slice(1, None))
+    own, others = rows_of(of_all, slice(1)), rows_of(of_all, slice(1, None))
     assert relative_error(ksampler(apart(model, conditioning=own), targets, positive=others, cfg=cfg), expected) < 1e-5
 
 
@@ -128,7 +128,7 @@ def test_images_do_not_depend_on_each_other() -> None:
     together = sample(model, 3, positive=positive)
     for image in range(3):
         own = slice(image, image + 1)
-        alone = sample(model, 1, positive=text(positive, own), initial=noise(3)[own])
+        alone = sample(model, 1, positive=rows_of(positive, own), initial=noise(3)[own])
         assert relative_error(alone, together[own]) < 1e-5
 
 
@@ -139,7 +139,7 @@ def test_a_given_row_counts_too() -> None:
     held, latent = with_reference(apart(model, **other))
     actual = ksampler(held, latent, positive=of_all)
     assert torch.equal(actual[:1], latent["samples"][:1])
-    own, others = text(of_all, slice(1)), text(of_all, slice(1, None))
+    own, others = rows_of(of_all, slice(1)), rows_of(of_all, slice(1, None))
     targets = {"samples": latent["samples"][1:], "batch_index": list(range(TARGETS))}
     both = apart(apart(model, conditioning=own), **other)
     assert relative_error(actual[1:], ksampler(both, targets, positive=others)) < 1e-5

@@ -11,11 +11,11 @@ import comfy_extras.nodes_custom_sampler as custom
 import pytest
 import torch
 from apart_oracles import Apart, ApartUNet
-from apart_references import apart, text
+from apart_references import apart
 from comfy.patcher_extension import WrappersMP
 from given_reference import ksampler, picture
 from oracles import relative_error
-from sampling import noise, sample, shared
+from sampling import noise, rows_of, sample, shared
 from style_aligned.nodes.record import StyleAlignedRecord
 from tiny_models import conditioning, tiny_model
 from torch import Tensor
@@ -267,10 +267,10 @@ def test_prompts_rows_are_targets() -> None:
     model = apart(shared(tiny_model("sd15")))
     positive = conditioning(2, seed=1)
     both = sample(model, 2, positive=positive)
-    alone = sample(model, 1, positive=text(positive, slice(1)), initial=noise(2)[:1])
+    alone = sample(model, 1, positive=rows_of(positive, slice(1)), initial=noise(2)[:1])
     assert relative_error(both[:1], alone) < 1e-5
     assert (
-        relative_error(alone, sample(tiny_model("sd15"), 1, positive=text(positive, slice(1)), initial=noise(2)[:1]))
+        relative_error(alone, sample(tiny_model("sd15"), 1, positive=rows_of(positive, slice(1)), initial=noise(2)[:1]))
         > 1e-3
     )
 

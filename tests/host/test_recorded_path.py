@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from apart_references import apart, text
+from apart_references import apart
 from given_reference import ksampler, picture
 from oracles import relative_error
-from sampling import noise, sample, shared
+from sampling import noise, rows_of, sample, shared
 from style_aligned.nodes.record import StyleAlignedRecord
 from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
 from style_aligned.shared_attention.host.style_model import style_of
@@ -31,13 +31,13 @@ def test_targets_are_those_of_one_batch(sampler: str) -> None:
     together = sample(model, 3, positive=positive, **options)
 
     recording, path = recorded(model)
-    first = sample(recording, 1, positive=text(positive, slice(1)), initial=noise(3)[:1], **options)
+    first = sample(recording, 1, positive=rows_of(positive, slice(1)), initial=noise(3)[:1], **options)
     assert relative_error(first, together[:1]) < 1e-5
-    later = apart(model, first, conditioning=text(positive, slice(1)), trajectory=path)
+    later = apart(model, first, conditioning=rows_of(positive, slice(1)), trajectory=path)
 
     for image in (1, 2):
         own = slice(image, image + 1)
-        alone = sample(later, 1, positive=text(positive, own), initial=noise(3)[own], **options)
+        alone = sample(later, 1, positive=rows_of(positive, own), initial=noise(3)[own], **options)
         assert relative_error(alone, together[own]) < 1e-5
 
 
@@ -45,8 +45,8 @@ def test_the_first_image_of_a_batch_is_recorded() -> None:
     model, positive = shared(tiny_model("sd15")), conditioning(3, seed=1)
     recording, path = recorded(model)
     together = sample(recording, 3, positive=positive)
-    later = apart(model, together[:1], conditioning=text(positive, slice(1)), trajectory=path)
-    alone = sample(later, 1, positive=text(positive, slice(1, 2)), initial=noise(3)[1:2])
+    later = apart(model, together[:1], conditioning=rows_of(positive, slice(1)), trajectory=path)
+    alone = sample(later, 1, positive=rows_of(positive, slice(1, 2)), initial=noise(3)[1:2])
     assert relative_error(alone, together[1:2]) < 1e-5
 
 
@@ -55,7 +55,7 @@ def test_stages_are_one_path() -> None:
     model, positive = shared(tiny_model("sd15")), conditioning(2, seed=1)
     recording, path = recorded(model)
     latent = {"samples": torch.zeros(1, 4, 8, 8)}
-    one = {"positive": text(positive, slice(1)), "steps": 6}
+    one = {"positive": rows_of(positive, slice(1)), "steps": 6}
     half = ksampler(recording, latent, **one, last_step=3, force_full_denoise=False)
     whole = ksampler(recording, {"samples": half}, **one, start_step=3, disable_noise=True)
     trajectory = path.trajectory_of(model.get_model_object("latent_format").process_in(whole.float()))
@@ -106,9 +106,9 @@ def test_it_is_kept_in_a_style_and_is_a_row_as_well() -> None:
     model, positive = shared(tiny_model("sd15")), conditioning(3, seed=1)
     recording, path = recorded(model)
     together = sample(recording, 3, positive=positive)
-    kept = decode(encode(style_of(model, {"samples": together[:1]}, path, text(positive, slice(1)), "a heart")))
+    kept = decode(encode(style_of(model, {"samples": together[:1]}, path, rows_of(positive, slice(1)), "a heart")))
     later = apart(model, kept.reference, conditioning=kept.conditioning, trajectory=kept.trajectory)
-    alone = sample(later, 1, positive=text(positive, slice(2, 3)), initial=noise(3)[2:])
+    alone = sample(later, 1, positive=rows_of(positive, slice(2, 3)), initial=noise(3)[2:])
     assert relative_error(alone, together[2:]) < 1e-5
 
     held, latent = StyleAlignedReferenceLatent.execute(model, {"samples": together[:1]}, 2, "noise", path).result

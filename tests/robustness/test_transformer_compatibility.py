@@ -1,4 +1,4 @@
-"""Share Attention beside the host's model patches on transformers: docs/compatibility-transformers.md is measured.
+"""Two nodes beside the host's model patches on transformers: docs/compatibility-transformers.md is measured.
 
 After an intended change: MEASURE_COMPATIBILITY=1 UPDATE_SNAPSHOTS=1 python dev.py test, and this file's path.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,22 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from host_patches import BATCH_OF_FOUR, MANY_STEPS, HostPatch, Lacking, node, windows
 from oracles import relative_error
+from sampling import rows_of
+from style_aligned.nodes.reference import StyleAlignedReference
+from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
 from test_chaining import compiled
 from torch import Tensor
-from verdicts import EQUATIONS, MATTERS, NO_BATCH, REFERENCE_EXACT, ROUNDING, SEVERAL, Broken
+from verdicts import (
+    AS_IN_BATCH,
+    EQUATIONS,
+    MATTERS,
+    NO_BATCH,
+    REFERENCE_EXACT,
+    ROUNDING,
+    SEVERAL,
+    STYLE_ONLY,
+    Broken,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "host" / "transformers"))
 
@@ -32,7 +46,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility-transformer
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 SLOW = pytest.mark.skipif(not os.environ.get("MEASURE_COMPATIBILITY"), reason="slow: set MEASURE_COMPATIBILITY=1")
 COLUMNS = {"flux_dev": "Flux.1", "qwen_image": "Qwen-Image", "z_image": "Z-Image", "sd35_medium": "SD 3.5"}
-MEASURED: dict[str, dict[str, str]] = {}
+MEASURED: dict[str, dict[str, dict[str, str]]] = {}
+"""By node and patch, the word for each model."""
 
 pytestmark = pytest.mark.usefixtures("_no_gradients")
 
@@ -86,12 +101,11 @@ PATCHES = [
 
 
 def drawn(patch: HostPatch, model: ModelPatcher, variant: Variant, **options: Any) -> Tensor:
-    settings = {name: value for name, value in patch.settings.items() if name != "steps"}
-    return run(model, variant, **settings, **options)
+    return run(model, variant, **patch.settings, **options)
 
 
-def word(patch: HostPatch, variant: Variant) -> str:
-    """The strongest property that holds in every order of the nodes."""
+def share_attention(patch: HostPatch, variant: Variant) -> str:
+    """The strongest property of Share Attention that holds in every order of the nodes."""
     model, apply = variant.model(), patch.patch
     try:
         plain = drawn(patch, apply(model), variant)
@@ -106,18 +120,62 @@ def word(patch: HostPatch, variant: Variant) -> str:
     require(relative_error(before, after) <= SEVERAL, "the order of the nodes matters")
     require(relative_error(off, plain) <= ROUNDING, "with sharing off the pictures are not the patch's own")
     require(relative_error(before[1:], plain[1:]) > MATTERS, "sharing does nothing")
-    require(relative_error(before[0], plain[0]) <= ROUNDING, "the reference is not the patch's own")
     require_lines(patch, variant, model)
+    if agrees_with_equations(patch, variant, before):
+        return EQUATIONS
+    require(relative_error(before[0], plain[0]) <= ROUNDING, "the reference is not the patch's own")
+    return REFERENCE_EXACT
+
+
+def agrees_with_equations(patch: HostPatch, variant: Variant, found: Tensor) -> bool:
+    no_patch_of_an_oracle = RuntimeError, AssertionError, TypeError, AttributeError
     try:
-        expected = drawn(patch, apply(JointOracle(variant, Sharing()).patcher), variant)
-    except (
-        RuntimeError,
-        AssertionError,
-        TypeError,
-        AttributeError,
-    ):  # no patch of a float64 model with an oracle in it
-        return REFERENCE_EXACT
-    return EQUATIONS if relative_error(before, expected) <= SEVERAL else REFERENCE_EXACT
+        expected = drawn(patch, patch.patch(JointOracle(variant, Sharing()).patcher), variant)
+    except no_patch_of_an_oracle:
+        return False
+    return relative_error(found, expected) <= SEVERAL
+
+
+def reference_apart(patch: HostPatch, variant: Variant) -> str:
+    """The word for Reference, in every order with the patch's node and Share Attention.
+
+    Its targets are compared with those of a batch that has the same picture and prompt in row 0, by Reference Latent.
+    """
+    model, apply = variant.model(), patch.patch
+    settings = {"images": 3, **patch.settings}
+    rows = settings.pop("images")
+    texts, start, picture = variant.conditioning(rows, seed=1), variant.noise(rows), 0.5 * variant.noise(1, seed=99)
+
+    def targets(patched: ModelPatcher) -> Tensor:
+        return run(patched, variant, rows - 1, positive=rows_of(texts, slice(1, None)), initial=start[1:], **settings)
+
+    def add(patched: ModelPatcher, weight: float = 1.0) -> ModelPatcher:
+        given = {"conditioning": rows_of(texts, slice(0, 1)), "weight": weight}
+        return StyleAlignedReference.execute(patched, {"samples": picture}, **given).result[0]
+
+    plain = targets(apply(model))
+    orders = [
+        lambda plain: apply(add(shared_everywhere(plain))),
+        lambda plain: add(shared_everywhere(apply(plain))),
+        lambda plain: shared_everywhere(apply(add(plain))),
+    ]
+    found = [targets(build(model)) for build in orders]
+    off = targets(add(shared_everywhere(apply(model), end_percent=0.0)))
+    weightless = targets(add(shared_everywhere(apply(model)), weight=0.0))
+    require(bool(found[0].isfinite().all()), "the pictures are not finite")
+    for other in found[1:]:
+        require(relative_error(found[0], other) <= SEVERAL, "the order of the nodes matters")
+    require(torch.equal(off, plain), "with sharing off the pictures are not the patch's own")
+    require(torch.equal(weightless, targets(shared_everywhere(apply(model)))), "a reference of weight 0 does something")
+    require(relative_error(found[0], plain) > MATTERS, "sharing does nothing")
+    try:
+        held, latent = StyleAlignedReferenceLatent.execute(
+            shared_everywhere(apply(model)), {"samples": picture}, rows - 1, "noise"
+        ).result
+        in_batch = run(held, variant, rows, positive=texts, initial=start, latent=latent["samples"], **settings)[1:]
+    except (IndexError, RuntimeError):
+        return STYLE_ONLY
+    return AS_IN_BATCH if relative_error(found[0], in_batch) <= SEVERAL else STYLE_ONLY
 
 
 def require_lines(patch: HostPatch, variant: Variant, model: ModelPatcher) -> None:
@@ -137,11 +195,17 @@ def require(condition: bool, broken: str) -> None:
         raise Broken(broken)
 
 
-def measured(patch: HostPatch) -> dict[str, str]:
+NODES: dict[str, Callable[[HostPatch, Variant], str]] = {
+    "Share Attention": share_attention,
+    "Reference": reference_apart,
+}
+
+
+def measured(measure: Callable[[HostPatch, Variant], str], patch: HostPatch) -> dict[str, str]:
     words = {}
     for name in COLUMNS:
         try:
-            words[name] = word(patch, SUPPORTED[name])
+            words[name] = measure(patch, SUPPORTED[name])
         except Lacking:
             words[name] = "-"
     return words
@@ -150,22 +214,30 @@ def measured(patch: HostPatch) -> dict[str, str]:
 @pytest.mark.parametrize(
     "patch", [pytest.param(each, id=each.name, marks=SLOW if each.is_slow else ()) for each in PATCHES]
 )
-def test_the_row_is_what_is_measured(patch: HostPatch):
+@pytest.mark.parametrize("node_name", NODES)
+def test_the_row_is_what_is_measured(node_name: str, patch: HostPatch):
     try:
-        MEASURED[patch.name] = measured(patch)
+        words = measured(NODES[node_name], patch)
     finally:
         torch._dynamo.reset()
-    if set(MEASURED[patch.name].values()) == {"-"}:
+    MEASURED.setdefault(node_name, {})[patch.name] = words
+    if set(words.values()) == {"-"}:
         pytest.skip("this host lacks it")
     if not UPDATE:
-        assert row(patch.name, MEASURED[patch.name]) in PAGE.read_text(encoding="utf-8")
+        assert row(patch.name, words) in sections(PAGE.read_text(encoding="utf-8"))[node_name]
 
 
 def test_the_page_is_whole():
     if UPDATE:
         PAGE.write_text(page(), encoding="utf-8", newline="\n")
-    text = PAGE.read_text(encoding="utf-8")
-    assert all(f"| {patch.name} |" in text for patch in PATCHES)
+    found = sections(PAGE.read_text(encoding="utf-8"))
+    assert all(any(f"| {patch.name} |" in line for line in found[name]) for name in NODES for patch in PATCHES)
+
+
+def sections(text: str) -> dict[str, list[str]]:
+    """The lines below each node's heading."""
+    parts = text.split("\n## ")[1:]
+    return {title: body.splitlines() for title, _, body in (part.partition("\n") for part in parts)}
 
 
 def row(name: str, words: dict[str, str]) -> str:
@@ -173,35 +245,51 @@ def row(name: str, words: dict[str, str]) -> str:
 
 
 def page() -> str:
-    head = ["|  | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    kept = PAGE.read_text(encoding="utf-8").splitlines() if PAGE.exists() else []
-    rows = [
-        row(patch.name, MEASURED[patch.name])
-        if patch.name in MEASURED
-        else next(line for line in kept if line.startswith(f"| {patch.name} |"))
-        for patch in PATCHES
-    ]
-    return INTRODUCTION + "\n".join([*head, *rows]) + "\n" + MEANING
+    kept = sections(PAGE.read_text(encoding="utf-8"))
+    return INTRODUCTION + "\n".join(f"## {name}\n\n{table(name, kept)}\n{MEANING[name]}" for name in NODES)
+
+
+def table(node_name: str, kept: dict[str, list[str]]) -> str:
+    lines = ["|  | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    found = MEASURED.get(node_name, {})
+    for patch in PATCHES:
+        if patch.name in found:
+            lines.append(row(patch.name, found[patch.name]))
+        else:
+            lines.append(next(line for line in kept[node_name] if line.startswith(f"| {patch.name} |")))
+    return "\n".join(lines) + "\n"
 
 
 INTRODUCTION = """\
 # Transformers beside other nodes
 
-What Share Attention does together with ComfyUI's own model patches on transformers, measured on tiny models of random
-weights with the nodes in either order. This page is written by the tests, and they fail when it is no longer true:
+What Share Attention and Reference do together with ComfyUI's own model patches on transformers, measured on tiny models
+of random weights with the nodes in every order. This page is written by the tests, and they fail when it is no longer
+true:
 
     MEASURE_COMPATIBILITY=1 UPDATE_SNAPSHOTS=1 python dev.py test tests/robustness/test_transformer_compatibility.py
 
 """
 
-MEANING = """
+MEANING = {
+    "Share Attention": """\
 - **equations**: the pictures agree with a float64 model that computes the equations densely and carries the same patch.
-- **reference exact**: the patch brings attention of its own or changes what the equations are about; the reference is
-  the patch's own picture to 1e-5, and the targets take on its style.
+- **reference exact**: the patch brings attention of its own, changes what the equations are about, or does nothing to
+  that float64 model; the reference is the patch's own picture to 1e-5, and the targets take on its style.
 - **no batches**: ComfyUI itself fails with this patch where a batch has more than one picture.
 - **-**: there is no such patch for the model.
 
 In every cell the order of the two nodes makes no difference, with sharing out of its range the pictures are the patch's
 own, all values are finite, and lines of unlike length are each what they are alone. Caches that skip steps rest where
 lines of unlike length are drawn row by row: they compare a model call with the one before, which is another row's.
-"""
+""",
+    "Reference": """\
+- **as in the batch**: the targets are those of a batch that has the same picture and prompt in row 0 by Reference
+  Latent, to 1e-4 after all steps.
+- **its style**: the targets take on the style, and are not quite those of such a batch: the patch looks at the whole
+  batch, and a reference apart has a model call of its own.
+
+In every cell the order of the three nodes makes no difference, with sharing out of its range the pictures are the
+patch's own to the bit, at `weight` 0 they are those without the node, and all values are finite.
+""",
+}

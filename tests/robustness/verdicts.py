@@ -16,7 +16,7 @@ from host_patches import Conditioning, HostPatch
 from inversion_oracles import alphas_of, ddim_inversion
 from oracle_model import OracleModel
 from oracles import relative_error
-from sampling import noise, sample, shared
+from sampling import noise, rows_of, sample, shared
 from style_aligned.nodes.invert import StyleAlignedInvert
 from style_aligned.nodes.prompts import StyleAlignedPrompts
 from style_aligned.nodes.reference import StyleAlignedReference
@@ -152,11 +152,6 @@ def reference_apart(patch: HostPatch) -> str:
     held = StyleAlignedReferenceLatent.execute(shared(patch.patch(model)), {"samples": picture(patch)}, **inputs)
     in_batch = run(patch, held.result[0], texts, latent=latent)[1:]
     return AS_IN_BATCH if relative_error(found[0], in_batch) <= tolerance(patch) else STYLE_ONLY
-
-
-def rows_of(texts: Conditioning, rows: slice) -> Conditioning:
-    [[embeddings, options]] = texts
-    return [[embeddings[rows], {**options, "pooled_output": options["pooled_output"][rows]}]]
 
 
 def trajectory(patch: HostPatch, model: ModelPatcher) -> Any:

@@ -26,14 +26,15 @@ def variants(*names: str, rotary: bool = False) -> list[Any]:
 
 
 def run(model: ModelPatcher, variant: Variant, images: int = 3, cfg: float = 4.0, **options: Any) -> Tensor:
-    """Two steps. The latents: (images, *variant.latent)."""
+    """Two steps, where `options` say nothing else. The latents: (images, *variant.latent)."""
     given = {
+        "steps": 2,
         "positive": variant.conditioning(images, seed=1),
         "negative": variant.conditioning(1, seed=2),
         "initial": variant.noise(images),
         **options,
     }
-    return sample(model, images, steps=2, cfg=cfg, scheduler="simple", **given)
+    return sample(model, images, cfg=cfg, scheduler="simple", **given)
 
 
 def shared_everywhere(model: ModelPatcher, **settings: Any) -> ModelPatcher:

@@ -15,7 +15,7 @@ from apart_oracles import Apart
 from joint_oracle import Sharing
 from oracles import relative_error
 from runs import run, shared_everywhere, variants
-from sampling import shared
+from sampling import rows_of, shared
 from style_aligned.nodes.record import StyleAlignedRecord
 from style_aligned.nodes.reference import StyleAlignedReference
 from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
@@ -28,19 +28,6 @@ from torch import Tensor
 from variant import Variant
 
 TARGETS = 2
-
-
-def rows_of(conditioning: list[list[Any]], rows: slice) -> list[list[Any]]:
-    """The CONDITIONING of some of the rows of a batch."""
-    [[embeddings, options]] = conditioning
-    count = len(embeddings)
-
-    def picked(value: Any) -> Any:
-        if isinstance(value, list):
-            return [picked(each) for each in value]
-        return value[rows] if isinstance(value, Tensor) and value.ndim and len(value) == count else value
-
-    return [[embeddings[rows], {name: picked(value) for name, value in options.items()}]]
 
 
 def without_pictures(conditioning: list[list[Any]]) -> list[list[Any]]:
