@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import hypothesis
@@ -42,3 +43,9 @@ def _versions(record_testsuite_property: Callable[[str, object], None]) -> None:
     versions = {"comfyui": COMFYUI_VERSION, "python": platform.python_version(), "torch": torch.__version__}
     for name, version in versions.items():
         record_testsuite_property(name, version)
+
+
+@pytest.fixture
+def _full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The icon models compute alike on CPUs with matrix tiles and without."""
+    monkeypatch.setattr("toy.networks.half_precision", lambda _device: nullcontext())

@@ -10,6 +10,8 @@ from toy.architecture import LATENT_SCALE, TEXT_WIDTH
 
 ROWS, STEPS, CFG = 2, 6, 3.0
 
+pytestmark = pytest.mark.usefixtures("_full_precision")
+
 
 @pytest.fixture(scope="module")
 def flux_model(comfyui_path) -> Loaded:

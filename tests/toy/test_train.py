@@ -130,6 +130,7 @@ def test_a_seed_decides_a_run(new_trainer):
     assert any((weight != same).any() for weight, same in zip(weights_of(first), weights_of(other), strict=True))
 
 
+@pytest.mark.usefixtures("_full_precision")
 def test_workers_share_a_batch(new_trainer):
     alone, shared = new_trainer(seed=0), new_trainer(seed=0, workers=2)
     for trainer in (alone, shared):
