@@ -15,7 +15,7 @@ __all__ = ["Host", "HostError", "check_modules", "find", "find_or_fetch"]
 
 CHECKOUT = Path(__file__).absolute().parent.parent  # not resolved: a checkout may be linked into custom_nodes
 NEEDED_TO_RUN = ["torch", "aiohttp"]
-NEEDED_TO_TEST = ["pytest", "pytest_timeout", "hypothesis", "playwright", "ruff", "mypy"]
+NEEDED_TO_TEST = ["pytest", "pytest_timeout", "xdist", "hypothesis", "playwright", "ruff", "mypy"]
 
 
 def find_or_fetch(comfyui: str | None, release: str | None = None) -> Host:

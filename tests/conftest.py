@@ -18,6 +18,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from devtools.inprocess import load_pack, start_host  # noqa: E402
 
+ONE_SERVER = {"browser", "server"}
+"""Folders whose tests run on one server."""
+
 if "COMFYUI_PATH" not in os.environ:
     raise pytest.UsageError("COMFYUI_PATH is not set; run the tests with: python dev.py test")
 # No deadlines: a busy machine is no error. In CI the same examples each time: red means that the change is at fault.
@@ -30,6 +33,17 @@ COMFYUI = start_host("--cpu")
 load_pack()
 
 from comfyui_version import __version__ as COMFYUI_VERSION  # noqa: E402
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that share a server or what a file has made stay in one process, where the tests run in several."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(together(item.path.relative_to(ROOT / "tests"))))
+
+
+def together(path: Path) -> str:
+    return path.parts[0] if path.parts[0] in ONE_SERVER else str(path)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import ConsoleMessage, Locator, Page, TimeoutError, expect
 
 from devtools.client import Prompt
 from devtools.server import PACK_NAME
@@ -16,6 +16,7 @@ from devtools.thumbnails import PICTURE_SIZE
 from devtools.workflow import Graph
 
 PATIENCE = 180_000.0  # milliseconds, for a busy machine; no test takes long where nothing is wrong
+CLICKS = 3
 SIZE = (1920, 1080)
 QUALITY = 45  # of screenshots: small files, and text that is still sharp
 
@@ -94,6 +95,13 @@ _ADD_NODE = """type => {
 _SELECT = """types => {
   app.canvas.deselectAll();
   app.canvas.selectItems(app.graph.nodes.filter((node) => types.includes(node.type)));
+}"""
+
+_OPEN = "() => app.extensionManager.workflow.openWorkflows.map(({ filename }) => filename)"
+# Under its own name, or with a number behind it where another tab has that name.
+_IS_OPEN = """name => {
+  const { filename } = app.extensionManager.workflow.activeWorkflow ?? {};
+  return filename?.replace(/ \\(\\d+\\)$/, "") === name && app.graph.nodes.length > 0;
 }"""
 
 _SETTLED = """() => document.getAnimations().every(
@@ -179,12 +187,20 @@ class Workbench:
         return dialog
 
     def open_template(self, name: str) -> None:
-        """Choose a template of the pack; returns when its graph is open."""
-        self.templates().get_by_test_id(f"template-workflow-{name}").click()
-        self.page.wait_for_function(
-            "name => app.extensionManager.workflow.activeWorkflow?.filename === name && app.graph.nodes.length > 0",
-            arg=name,
-        )
+        """Choose a template of the pack; returns when its graph is open.
+
+        Chosen again where nothing came of it: a click is lost when the dialog draws its cards anew under it.
+        """
+        for _ in range(CLICKS):
+            self.templates().get_by_test_id(f"template-workflow-{name}").click()
+            try:
+                self.page.wait_for_function(_IS_OPEN, arg=name, timeout=PATIENCE / CLICKS)
+                break
+            except TimeoutError:
+                self.shot(f"not-open-{name}")
+                self.close_dialogs()
+        else:
+            raise AssertionError(f"{name} did not open; open is {self.page.evaluate(_OPEN)}; {self.problems}")
         expect(self.page.get_by_role("dialog")).to_have_count(0)
 
     def graph(self) -> Graph:

@@ -99,3 +99,20 @@ from devtools.host import Host
 sys.exit(_hand_over(Command("program", ""), Host(Path("there"), Path(sys.executable)), ["5"]))
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == status
+
+
+@pytest.mark.parametrize(
+    ("words", "is_split"),
+    [
+        ("", True),
+        ("-q -k adain", True),
+        ("tests/unit", False),
+        ("tests/unit/test_rows.py::test_rows_of_a_call -q", False),
+        ("-n0", False),
+        ("--numprocesses 4", False),
+        ("--pdb", False),
+    ],
+)
+def test_the_whole_suite_runs_in_two_processes(words: str, is_split: bool) -> None:
+    given = words.split()
+    assert commands.COMMANDS["test"].of_arguments(given) == [*(commands.TWO_PROCESSES if is_split else ()), *given]
