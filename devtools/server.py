@@ -176,7 +176,6 @@ class Server(Client):
             self._link(ROOT / "toy", self.base / "custom_nodes" / TOY_NAME)
             for checkpoint in (TOY_CHECKPOINT, FLUX_CHECKPOINT):
                 link_file(checkpoint, self._new(self.base / "models" / "checkpoints" / checkpoint.name))
-        self._database.unlink(missing_ok=True)
         self._models_config.write_text(json.dumps(self._model_folders()), encoding="utf-8")
 
     def _link(self, target: Path, link: Path) -> None:
@@ -187,14 +186,6 @@ class Server(Client):
         _remove_link(link)
         self._links.append(link)
         return link
-
-    @property
-    def _database(self) -> Path:
-        """The server's database, made anew at each start, since no release reads that of a newer one.
-
-        A file, since 0.16 loses the tables of one in memory and logs a traceback.
-        """
-        return self.base / "comfyui.db"
 
     @property
     def _models_config(self) -> Path:
@@ -212,7 +203,7 @@ class Server(Client):
             "--extra-model-paths-config": self._models_config,
             "--listen": self.listen,
             "--port": self.port,
-            "--database-url": f"sqlite:///{self._database}",  # the default is a file inside ComfyUI
+            "--database-url": "sqlite:///:memory:",  # the default is a file inside ComfyUI
         }
         words = [str(word) for option in options.items() for word in option]
         flags = ["--disable-auto-launch", "--disable-api-nodes", *(["--cpu"] if cpu else [])]

@@ -65,7 +65,6 @@ class Builder:
         settings = object_info["KSampler"]["input"]["required"]
         self.samplers = [name for name in settings["sampler_name"][0] if name != "dpm_adaptive"]  # thousands of steps
         self.schedulers = settings["scheduler"][0]
-        self.patches = [name for name in HOST_PATCHES if name in object_info]  # older hosts lack some
 
     def add(self, node: str, /, **inputs: Any) -> str:
         """A new node's id."""
@@ -130,7 +129,7 @@ def _model_and_latent(
     model = [run.nodes["model"], 0]
     latent = [builder.add("EmptyLatentImage", width=8 * width, height=8 * height, batch_size=batch), 0]
     steps = [SHARE] * rng.choice([0, 1, 1, 1, 1, 1, 2]) + [REFERENCE] * (rng.random() < 0.4)
-    patches = [name for name in builder.patches if run.family not in TRANSFORMERS or name not in OF_UNETS]
+    patches = [name for name in HOST_PATCHES if run.family not in TRANSFORMERS or name not in OF_UNETS]
     steps += rng.choices(patches, k=rng.choice([0, 0, 1, 1, 2]))
     if run.family == "flux" and rng.random() < 0.3:
         steps.append(POSITIONS)

@@ -50,7 +50,7 @@ def images_like(model: Any, reference: Tensor, latent: Mapping[str, Any]) -> Ten
 def _images(model: Any, samples: Any, name: str) -> Tensor:
     """`samples` as the host samples images: with a dimension of one frame where the model's latents have frames."""
     has_frames = model.get_model_object("latent_format").latent_dimensions == 3
-    is_image = not getattr(samples, "is_nested", False) and (
+    is_image = not samples.is_nested and (
         samples.ndim == 4 or (samples.ndim == 5 and has_frames and samples.shape[2] == 1)
     )
     if not is_image:

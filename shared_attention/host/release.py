@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-LOWEST = "0.16.3"
+LOWEST = "0.24.0"
 """The oldest release on which all tests pass; pyproject.toml tells the registry the same."""
 
 

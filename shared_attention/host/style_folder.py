@@ -51,7 +51,7 @@ def _path(name: str) -> Path | None:
 
 
 def _is_inside(folder: str, path: str) -> bool:
-    """Whether `path` leads into `folder`, links followed; ComfyUI's own check is younger than 0.24."""
+    """Whether `path` leads into `folder`, links followed; ComfyUI's own check is newer than 0.24."""
     try:
         return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
     except ValueError:  # a null character in the name

@@ -81,7 +81,6 @@ def test_a_message_goes_with_the_next_run(bench):
     bench.start()
     assert_told(bench, "Style Aligned: Share Attention", "'top' is not a block")
     bench.take_problems("400|PromptExecutionError")
-    bench.close_dialogs()  # the host's own in older interfaces
     bench.set_values({SHARING: {"blocks": "middle"}})
     assert bench.run()["kind"] == "execution_success"
     expect(bench.toasts()).to_have_count(0)

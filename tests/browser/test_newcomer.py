@@ -60,7 +60,6 @@ def test_from_the_template_to_the_pictures(newcomer: Workbench):
     expect(bench.toasts()).to_contain_text("There is no prompt. Write one prompt a line")
     bench.shot("4-message")
     assert bench.take_problems(r"400 \(Bad Request\) \S+/api/prompt$|^PromptExecutionError")
-    bench.close_dialogs()  # the host's own in older interfaces
 
     prompts.fill(PROMPTS)
     assert bench.run()["kind"] == "execution_success"

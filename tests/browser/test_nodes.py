@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
-from releases import since
 
 from devtools.client import Client
 
@@ -35,7 +34,7 @@ def search(bench, words: str) -> Locator:
     expect(field).to_have_count(0)
     bench.command("Workspace.SearchBox.Toggle")
     field.fill(words)
-    return bench.page.get_by_test_id("result-item").or_(bench.page.locator(".p-autocomplete-option"))  # or as in 0.16
+    return bench.page.get_by_test_id("result-item")
 
 
 def entitled(title: str) -> re.Pattern[str]:
@@ -52,7 +51,6 @@ def test_all_are_found_by_the_words_of_a_user(bench, words: str):
     bench.shot(f"search-{words.replace(' ', '-')}")
 
 
-@since("0.18.2", "categories in the search")
 def test_all_are_in_one_category(bench, server: Client):
     info = server.object_info()
     assert {info[node]["category"] for node in NODES} == {CATEGORY}

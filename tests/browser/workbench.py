@@ -39,7 +39,6 @@ _HOST_NOISE = [
         r"404 \(Not Found\) \S+/(favicon\.ico|user\.css|api/userdata\S*)$",  # what a new user does not have
         r"404 \(Not Found\) \S+/docs/\w+/\w+\.md$",  # where it looks for a help page first; then at docs/NODE.md
         r"ComfyApp graph accessed before initialization",
-        r"^TypeError: Cannot set properties of null[\s\S]*/vendor-primevue-",  # when ComfyUI 0.16's closes the search
         r"https://\S+.* violates the following Content Security Policy",
         r"Fetch API cannot load https://",
     )
@@ -77,7 +76,7 @@ _CLOSE_OTHER_TABS = """async () => {
   for (const tab of [...tabs.openWorkflows]) if (tab !== tabs.activeWorkflow) await tabs.closeWorkflow(tab);
 }"""
 
-# Older interfaces would spread the nodes of every graph that is opened.
+# The interface of 0.24 would spread the nodes of every graph that is opened.
 _DRAW_IN_HTML = """async wanted => {
   const setting = app.extensionManager.setting;
   if (setting.get("Comfy.VueNodes.AutoScaleLayout")) await setting.set("Comfy.VueNodes.AutoScaleLayout", false);
@@ -157,8 +156,7 @@ class Workbench:
     def close_dialogs(self) -> None:
         dialogs = self.page.get_by_role("dialog")
         while dialogs.count():
-            button = dialogs.get_by_role("button", name="Close")  # ComfyUI 0.16's templates do not hear Escape
-            button.first.click() if button.count() else self.page.keyboard.press("Escape")
+            self.page.keyboard.press("Escape")
             expect(dialogs).to_have_count(0)
         self.page.keyboard.press("Escape")  # closes the search, which is no dialog there
 
@@ -290,10 +288,8 @@ class Workbench:
         return self.page.get_by_test_id("error-overlay")
 
     def mark_of_error(self, node_id: int) -> Locator:
-        """What marks a node that was refused: a badge, or as in ComfyUI 0.16 a red frame."""
-        node = self.node(node_id)
-        framed = node.and_(self.page.locator(".outline-node-stroke-error"))
-        return node.get_by_role("button", name="Error").or_(framed).first
+        """The badge of a node that was refused."""
+        return self.node(node_id).get_by_role("button", name="Error")
 
     def toasts(self) -> Locator:
         return self.page.locator(".p-toast-message")

@@ -40,8 +40,8 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, list[
         ("test -- -h", ("pytest", None, ["--", "-h"])),
         ("--comfyui here test -x", ("pytest", "here", ["-x"])),
         ("test -x --comfyui here", ("pytest", "here", ["-x"])),
-        ("test --host 0.18.2 -x", ("pytest", "0.18.2", ["-x"])),
-        ("--host=0.16.3 serve --port 80", ("devtools.serve", "0.16.3", ["--port", "80"])),
+        ("test --host 0.24.0 -x", ("pytest", "0.24.0", ["-x"])),
+        ("--host=0.30.0 serve --port 80", ("devtools.serve", "0.30.0", ["--port", "80"])),
         ("bench --size 512", ("devtools.bench", None, ["--size", "512"])),
         ("demo --steps 4 --seed 2", ("devtools.demo", None, ["--steps", "4", "--seed", "2"])),
         ("serve --port 80", ("devtools.serve", None, ["--port", "80"])),
@@ -60,7 +60,7 @@ def test_what_is_started(
     "words",
     [
         *("", "dance", "demo --step 3", "demo --steps many", "serve there"),
-        *("test --host 0.1", "test --host 0.18.2 --comfyui here", "matrix --host 0.18.2", "matrix --comfyui here"),
+        *("test --host 0.1", "test --host 0.24.0 --comfyui here", "matrix --host 0.24.0", "matrix --comfyui here"),
     ],
 )
 def test_a_bad_command_line_starts_nothing(handed: list[tuple[str, str | None, list[str]]], words: str) -> None:

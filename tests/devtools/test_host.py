@@ -62,8 +62,8 @@ def test_the_option_goes_before_the_variable(comfyui: Path, tmp_path: Path, monk
 def test_a_release_goes_before_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = Host(tmp_path, Path(sys.executable))
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(host, "fetch", {"0.18.2": fetched}.__getitem__)
-    assert find_or_fetch(None, "0.18.2") is fetched
+    monkeypatch.setattr(host, "fetch", {"0.24.0": fetched}.__getitem__)
+    assert find_or_fetch(None, "0.24.0") is fetched
 
 
 def test_nothing_found_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

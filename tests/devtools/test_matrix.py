@@ -9,7 +9,7 @@ import pytest
 from devtools import matrix
 from devtools.fetch import DEFAULT_RELEASE, RELEASES
 
-OLD = "0.16.3"
+OLD = "0.24.0"
 FAKE_DEV = """
 import os, sys
 import pytest
@@ -39,7 +39,7 @@ import pytest
 
 def test_two(): pass
 def test_old():
-    if os.environ["RELEASE"] == "0.16.3":
+    if os.environ["RELEASE"] == "0.24.0":
         pytest.skip("the host is old")
 """,
     "server/test_server.py": """
@@ -129,7 +129,7 @@ def test_several_at_a_time(capfd: pytest.CaptureFixture[str]) -> None:
 def test_tests_that_ran_on_another_release_do_not_count(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RUN_BY", "0.18.2")
+    monkeypatch.setenv("RUN_BY", "0.24.1")
     status, rows = run(capfd)
     assert status == 1
     assert rows[OLD][-1] == "FAILED"

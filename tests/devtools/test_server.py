@@ -79,10 +79,6 @@ def test_a_given_folder_is_kept_and_used_again(comfyui: Path, tmp_path: Path) ->
     for _ in range(2):
         with start(comfyui, base) as server:
             (server.output / "picture.png").touch()
-            arguments = server.get("/system_stats")["argv"]
-            database = Path(arguments[arguments.index("--database-url") + 1].removeprefix("sqlite:///"))
-            assert not database.exists()  # that of another release is none of this one's
-            database.touch()
         assert (base / "output" / "picture.png").exists()
         assert not list((base / "custom_nodes").iterdir())
 

@@ -188,7 +188,6 @@ def test_three_kinds_of_conditioning() -> None:
     assert relative_error(actual, expected) < 1e-5
 
 
-@pytest.mark.skipif(not hasattr(custom, "Guider_DualModel"), reason="this ComfyUI has no guider of two models")
 def test_each_of_two_models_has_a_bank_of_its_own() -> None:
     passes = noted()
     guider = custom.Guider_DualModel(passes.model, tiny_model("sd15", seed=9))
@@ -211,7 +210,8 @@ def test_perturbed_attention_reads_a_perturbed_reference() -> None:
 
 
 def test_windows_of_the_batch_read_the_one_pass() -> None:
-    windows = pytest.importorskip("comfy_extras.nodes_context_windows")
+    import comfy_extras.nodes_context_windows as windows
+
     passes = noted()
     windowed = windows.ContextWindowsManualNode.execute(
         passes.model, context_length=4, context_overlap=2, context_schedule="standard_static", context_stride=1,
@@ -278,15 +278,15 @@ def test_prompts_rows_are_targets() -> None:
 def test_compiled_models() -> None:
     """Calls over references, over targets and without either have graphs of their own, whichever came first."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
+    from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 
-    skip = pytest.importorskip("comfy_extras.nodes_torch_compile").skip_torch_compile_dict
     torch.compiler.reset()
     plain = shared(tiny_model("sd15"), share_group_norm=True)
     with_reference = apart(plain, picture(31, *OTHER_SIZE), weight=0.5)
     recording = StyleAlignedRecord.execute(plain).result[0]
     for model in (with_reference, recording, plain, with_reference):
         compiled = model.clone()
-        set_torch_compile_wrapper(compiled, backend="eager", options={"guard_filter_fn": skip})
+        set_torch_compile_wrapper(compiled, backend="eager", options={"guard_filter_fn": skip_torch_compile_dict})
         for images in (1, 2):
             assert relative_error(sample(compiled, images, steps=2), sample(model, images, steps=2)) < 1e-5
     torch.compiler.reset()

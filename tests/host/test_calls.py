@@ -194,7 +194,6 @@ def test_every_attention_of_the_host(model, oracle, attention: str):
     assert relative_error(sample(sharing, steps=1), sample(oracle, steps=1)) < 1e-5
 
 
-@pytest.mark.skipif(not hasattr(custom_sampler, "DualModelGuider"), reason="this ComfyUI has no guider of two models")
 def test_a_guider_of_two_models(model):
     """Each model's own references are read in its calls; both know the run."""
     other = tiny_model("sd15", seed=1)

@@ -14,7 +14,6 @@ import comfy.utils
 import pytest
 import torch
 from inverting import Model, inverted
-from releases import since
 from sampling import noise
 from tiny_models import tiny_model, tiny_svd
 
@@ -60,11 +59,7 @@ def test_what_is_no_single_image_is_refused(latent: Any, message: str):
         (tiny_svd, "SVD_img2vid"),
         (lambda: with_latent_format(comfy.latent_formats.Wan21()), "BaseModel"),
         (lambda: with_sampling(comfy.model_sampling.IMG_TO_IMG), "BaseModel"),
-        pytest.param(
-            lambda: with_sampling(comfy.model_sampling.V_PREDICTION_DDPM),
-            "BaseModel",
-            marks=since("0.24.0", "CogVideoX"),
-        ),
+        (lambda: with_sampling(comfy.model_sampling.V_PREDICTION_DDPM), "BaseModel"),
     ],
     ids=["video UNet", "video latents", "image to image", "CogVideoX"],
 )

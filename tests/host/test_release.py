@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_an_older_host_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(comfyui_version, "__version__", "0.16.2")
-    with pytest.raises(RuntimeError, match=r"needs ComfyUI 0\.16\.3 or later and this is 0\.16\.2\. Update ComfyUI"):
+    monkeypatch.setattr(comfyui_version, "__version__", "0.23.9")
+    with pytest.raises(RuntimeError, match=r"needs ComfyUI 0\.24\.0 or later and this is 0\.23\.9\. Update ComfyUI"):
         asyncio.run(style_aligned.comfy_entrypoint())
 
 
@@ -27,13 +27,13 @@ def test_this_host_is_welcome():
     assert len(asyncio.run(extension.get_node_list())) >= 6
 
 
-@pytest.mark.parametrize("version", ["0.3.76", "0.9.100", "0.16.2", "0.16"])
+@pytest.mark.parametrize("version", ["0.3.76", "0.9.100", "0.16.3", "0.23.9", "0.24"])
 def test_what_is_older(version: str):
     with pytest.raises(RuntimeError, match=f"this is {re.escape(version)}"):
         require_release(version)
 
 
-@pytest.mark.parametrize("version", [LOWEST, "0.16.3-rc1", "0.16.10", "0.100.0", "1.0"])
+@pytest.mark.parametrize("version", [LOWEST, "0.24.0-rc1", "0.24.10", "0.100.0", "1.0"])
 def test_what_is_not(version: str):
     require_release(version)
 

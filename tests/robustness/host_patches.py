@@ -1,7 +1,4 @@
-"""The host's ways to patch a model, each as a user would set it, on a tiny model.
-
-Nodes are looked up when they are used: older hosts lack some.
-"""
+"""The host's ways to patch a model, each as a user would set it, on a tiny model."""
 
 from __future__ import annotations
 
@@ -25,10 +22,6 @@ Conditioning = list[list[Any]]
 Patch = Callable[[ModelPatcher], ModelPatcher]
 
 
-class Lacking(Exception):
-    """This host has no such node."""
-
-
 @dataclass(frozen=True)
 class HostPatch:
     """What a user may put beside the pack's nodes.
@@ -49,10 +42,7 @@ def node(module: str, name: str, *arguments: Any, method: str = "execute") -> Pa
     """The output of a node of `comfy_extras`, given the model first."""
 
     def patch(model: ModelPatcher) -> ModelPatcher:
-        try:
-            kind = getattr(importlib.import_module(f"comfy_extras.{module}"), name)
-        except (ImportError, AttributeError) as error:
-            raise Lacking(f"{module}.{name}") from error
+        kind = getattr(importlib.import_module(f"comfy_extras.{module}"), name)
         output = (
             getattr(kind, method)(model, *arguments)
             if method == "execute"
@@ -68,8 +58,6 @@ def with_lora(model: ModelPatcher) -> ModelPatcher:
 
 
 def with_bypass_lora(model: ModelPatcher) -> ModelPatcher:
-    if not hasattr(comfy.sd, "load_bypass_lora_for_models"):
-        raise Lacking("load_bypass_lora_for_models")
     state = {name: weight for name, weight in lora_of(model).items() if "lora_" in name}
     return comfy.sd.load_bypass_lora_for_models(model, None, state, 1.0, 0.0)[0]
 

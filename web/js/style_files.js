@@ -59,7 +59,6 @@ function addSavedName(node) {
   node.onExecuted = function (output) {
     executed?.apply(this, arguments);
     shown.value = output.text?.[0] ?? "";
-    shown.callback?.(shown.value); // older interfaces show nodes drawn in HTML a new value only so
   };
 }
 

@@ -29,7 +29,7 @@ def bytes_kept(model: Any, reference: Reference, layers: LayerSelection) -> int:
     """What the bank of a reference takes for one kind of conditioning with the host's `model` (a patcher)."""
     unet = uncompiled_module(model.get_model_object("diffusion_model"))
     keeping, family = reference.keeping, families.find(unet)
-    dtype = model.model.get_dtype_inference() if hasattr(model.model, "get_dtype_inference") else model.model_dtype()
+    dtype = model.model.get_dtype_inference()
     element = 2 if keeping.half_precision else torch.empty((), dtype=dtype).element_size()
     return -(-family.bytes_kept(unet, reference.samples.shape, layers, element) // keeping.stride**2)
 

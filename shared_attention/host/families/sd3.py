@@ -22,8 +22,7 @@ class SD3(Transformer):
         return numbered("double", unet.joint_blocks)
 
     def channels_kept(self, module: Any) -> int:
-        attends_twice = getattr(module.x_block, "x_block_self_attn", False)
-        return super().channels_kept(module) * (2 if attends_twice else 1)
+        return super().channels_kept(module) * (2 if module.x_block.x_block_self_attn else 1)
 
     def most_tokens(self, unet: Any) -> tuple[int | None, int | None]:
         return (None if unet.pos_embed is None else int(unet.pos_embed_max_size)), None

@@ -48,8 +48,7 @@ class UNetFamily:
 
     def knows(self, unet: Any) -> bool:
         """Whether the host's network is of this family."""
-        is_video = getattr(unet, "use_temporal_resblocks", False)
-        return isinstance(unet, UNetModel) and not is_video
+        return isinstance(unet, UNetModel) and not unet.use_temporal_resblocks
 
     def selectable(self, unet: Any, settings: SharingSettings) -> list[LayerKey]:
         """The blocks in which something can be shared."""

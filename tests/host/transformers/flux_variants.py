@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
 import torch
-from comfy.ldm.chroma_radiance.model import ChromaRadianceParams
 from positions import Rope, Tokens, grid, halved, line
 from torch import nn
 from variant import LayerKey, Variant, numbered
@@ -58,7 +56,7 @@ CHROMA = {
     "hidden_dim": 48,
     "n_layers": 2,
 }
-_RADIANCE = {
+RADIANCE = {
     **CHROMA,
     "image_model": "chroma_radiance",
     "in_channels": 3,
@@ -74,9 +72,6 @@ _RADIANCE = {
     "use_x0": False,
     "use_sequential_txt_ids": False,
 }
-_KNOWN = {"image_model", *(field.name for field in fields(ChromaRadianceParams))}
-RADIANCE = {name: value for name, value in _RADIANCE.items() if name in _KNOWN}
-"""What this host's class knows of it."""
 
 
 def flux_layers(unet: Any) -> Iterator[tuple[LayerKey, nn.Module]]:
@@ -107,7 +102,7 @@ def flux_tokens(reference: tuple[int, int] | None = None, reference_index: float
 
 
 def longcat_tokens(unet: Any, latent: torch.Size, count: int) -> Tokens:
-    """The image begins at the text's length along both sides; hosts before 0.24 take it as 512."""
+    """The image begins at the text's length along both sides."""
     height, width = (halved(side) for side in latent[-2:])
     text = count - height * width
     image = grid(1.0, range(text, text + height), range(text, text + width))
@@ -151,7 +146,7 @@ VARIANTS = [
     Variant("flux_redux_mask", "Flux", FLUX, (16, 7, 10), 40, flux_layers, flux_tokens(), flux_rope, with_redux_mask),
     Variant(
         "longcat", "LongCatImage", {**FLUX, "guidance_embed": False, "vec_in_dim": None, "txt_ids_dims": [1, 2]},
-        (16, 7, 10), 40, flux_layers, longcat_tokens, flux_rope, text=512,
+        (16, 7, 10), 40, flux_layers, longcat_tokens, flux_rope,
     ),
     Variant("flux2_dev", "Flux2", FLUX2, (128, 3, 5), 40, flux_layers, flux_tokens(), flux_rope, pooled),
     Variant(

@@ -20,19 +20,6 @@ pytestmark = pytest.mark.thorough
 PATCHED = ("flux_dev", "flux2_dev", "chroma", "longcat", "hunyuan_image", "qwen_image", "mage_flow", "krea2")
 
 
-@pytest.fixture(autouse=True)
-def _patched(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skips where the host calls no patch in this model."""
-    called: list[bool] = []
-    model = variant.model()
-    model.model_options["transformer_options"]["patches"] = {
-        "attn1_patch": [lambda *_, **__: called.append(True) or {}]
-    }
-    run(model, variant, images=1, cfg=1.0)
-    if not called:
-        pytest.skip("this ComfyUI calls no patch before it rotates here")
-
-
 def patched(model: ModelPatcher, patch: Any) -> ModelPatcher:
     """With another node's patch."""
     clone = model.clone()

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import comfy.sample
-import comfy.supported_models
 import pytest
 import torch
 from apart_joint_oracle import ApartJointOracle
@@ -84,10 +83,7 @@ def seen(variant: Variant, conditioning: list[list[Any]], latent: Tensor) -> lis
 
 def may_differ(variant: Variant) -> bool:
     """Whether prompts may be of another length than the variant's."""
-    is_masked = "attention_mask" in variant.conditioning()[0][1]
-    # Hosts before 0.24 put LongCat's images where a text of 512 tokens ends.
-    is_constant = variant.name == "longcat" and not hasattr(comfy.supported_models, "Lens")
-    return not (is_masked or is_constant)
+    return "attention_mask" not in variant.conditioning()[0][1]
 
 
 def sizes(variant: Variant) -> list[tuple[int, int]]:
