@@ -62,7 +62,7 @@ class StyleAlignedReport(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="picture", tooltip="The pictures with their numbers, to save or preview."),
-                io.String.Output(display_name="report", tooltip="All numbers as text, every pair included."),
+                io.String.Output(display_name="report", tooltip="All numbers as text; of a small set, every pair's."),
             ],
             is_output_node=True,
         )

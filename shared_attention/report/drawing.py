@@ -16,7 +16,7 @@ COLUMNS = 8  # pictures beside each other, after which the row wraps
 MARGIN, GAP, FRAME = 24, 18, 4
 TITLE, TEXT = 22, 15  # type sizes
 LINE = TEXT + 6
-_MEASURE, _VALUE, _MEANING = 110, 150, 470  # widths of the columns of means
+_MEASURE, _VALUE, _MEANING = 84, 130, 290  # widths of the columns of means
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -25,7 +25,7 @@ def drawn(sets: list[Measured]) -> Tensor:
     """The picture of one set's report, or of two's: (1, height, width, 3), sRGB of 0..1."""
     columns = min(COLUMNS, max(len(each.names) for each in sets))
     width = max(2 * MARGIN + columns * (CELL + GAP) - GAP, 2 * MARGIN + _MEASURE + len(sets) * _VALUE + _MEANING)
-    above = 2 * MARGIN + TITLE + (1 + len(rows_of_means(sets))) * LINE
+    above = 2 * MARGIN + TITLE + (1 + len(rows_of_means(sets))) * LINE + GAP
     height = above + sum(_set_height(each, columns, width) for each in sets)
     sheet = Image.new("RGB", (width, height), PAPER)
     _draw_means(ImageDraw.Draw(sheet), sets)

@@ -67,7 +67,7 @@ def measure(title: str, images: Tensor, reference: Tensor | None, see: See | Non
         raise ValueError(f"reference has {len(reference)} pictures; give one. ImageFromBatch picks it from a batch.")
     pictures, names = list(images), [str(number + 1) for number in range(len(images))]
     if reference is None:
-        names[0] = "1, reference"
+        names[0] = "1 (reference)"
     else:
         pictures, names = [reference[0], *pictures], ["reference", *names]
     return _measured(title, names, pictures, see)
@@ -80,16 +80,16 @@ def _measured(title: str, names: list[str], pictures: list[Tensor], see: See | N
     detail = texture.distances(torch.stack([texture.texture(each) for each in lightness]))
     layout = composition.correlations(torch.stack([composition.composition(each) for each in coarse]))
     measures = [
-        Measure("palette", "distance, OKLab; 0.02 is just noticed", colours, outlier(colours, NOTICEABLE)),
-        Measure("texture", "distance, doublings of detail; 0 is alike", detail, outlier(detail, 0.25)),
-        Measure("copying", "correlation of composition; 1 is the same layout, 0 unlike", layout),
+        Measure("palette", "distance in OKLab; 0.02 is just noticed", colours, outlier(colours, NOTICEABLE)),
+        Measure("texture", "distance in doublings of detail", detail, outlier(detail, 0.25)),
+        Measure("copying", "correlation; 1 is the same layout", layout),
     ]
     if see is not None:
         seen = see(pictures)
         style = vision.style_similarities(seen)
         measures += [
-            Measure("style", "similarity, vision model; 1 is alike", style, outlier(1 - style, 0.02)),
-            Measure("content", "similarity, vision model; 1 is alike", vision.content_similarities(seen)),
+            Measure("style", "cosine, by the vision model", style, outlier(1 - style, 0.02)),
+            Measure("content", "cosine, by the vision model", vision.content_similarities(seen)),
         ]
     contrasts = torch.stack([texture.contrast(each) for each in lightness])
     return Measured(title, names, pictures, contrasts, measures)

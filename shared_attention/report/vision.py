@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import NamedTuple
 
 from torch import Tensor
@@ -45,7 +46,7 @@ def style_similarities(seen: list[Seen]) -> Tensor:
 def _centred(tokens: Tensor) -> Tensor:
     """Normalised over channels, less the mean over tokens, and divided so that x^T x is the covariance."""
     tokens = layer_norm(tokens, [tokens.shape[-1]])
-    return (tokens - tokens.mean(0)) / len(tokens) ** 0.5
+    return (tokens - tokens.mean(0)) / sqrt(len(tokens))
 
 
 def _inner(one: Tensor, other: Tensor) -> Tensor:

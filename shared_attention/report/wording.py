@@ -34,7 +34,7 @@ def rows_of_means(sets: list[Measured]) -> list[tuple[str, str, list[str]]]:
     ]
     contrasts = [number(of_set.contrasts[1:].mean()) for of_set in sets]
     beside = ", ".join(number(of_set.contrasts[0]) for of_set in sets)
-    return [*rows, ("contrast", f"deviation of L; the reference's is {beside}", contrasts)]
+    return [*rows, ("contrast", f"deviation of L; reference {beside}", contrasts)]
 
 
 def falls_out(of_set: Measured) -> str:
@@ -71,7 +71,7 @@ def _set(of_set: Measured) -> str:
 
 def _pairs(names: list[str], measured: Measure) -> list[str]:
     """The table of all pairs."""
-    short = [name.split(",")[0][:9] for name in names]
+    short = [name.split()[0] for name in names]
     lines = [_row(f"{measured.name}, pairs", short)]
     return lines + [
         _row(name, [number(value) for value in row]) for name, row in zip(names, measured.table, strict=True)
