@@ -53,7 +53,7 @@ def _mark_reference(draw: ImageDraw.ImageDraw, left: int, top: int, width: int, 
     draw.rectangle(box, outline=ACCENT, width=FRAME)
 
 
-def save(picture: Image.Image, path: Path, colours: int = 256) -> None:
-    """As a PNG of so many colours at most: small, and as good as the original where pictures are small and few."""
-    reduced = picture.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+def save(picture: Image.Image, path: Path) -> None:
+    """As a PNG of at most 256 colours: small, and as good as the original where pictures are small and few."""
+    reduced = picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     reduced.save(path, optimize=True)
