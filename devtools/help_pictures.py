@@ -30,6 +30,7 @@ from devtools.strip import Row, save, strip
 from toy import icons
 
 PICTURES = ROOT / "web" / "docs" / "images"
+WIDTH = 598  # of the help panel, in pixels
 STEPS, CFG, SAMPLER = 30, 3.0, ("ddim", "ddim_uniform")
 GIVEN = ((3, {"striped", "inked", "dotted"}), (5, {"plain", "chalked", "flat", "dark"}))
 """The given icons: a seed, and what their styles have."""
@@ -184,12 +185,35 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def draw(picture: Picture, artist: Artist, path: Path) -> None:
+    if picture.measured:
+        shown = report(
+            picture, artist
+        )  # has more colours than a strip, of soft edges: evenly chosen ones are fewer bytes
+        shown.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(path, optimize=True)
+    else:
+        save_strip(picture, artist, path)
+    print(f"{path.name}: {path.stat().st_size / 1024:.0f} KB", flush=True)
+
+
+def report(picture: Picture, artist: Artist) -> Image.Image:
+    """What the node Report shows of the rows, as wide as the help panel."""
+    from style_aligned.shared_attention.report.drawing import drawn
+    from style_aligned.shared_attention.report.measure import measure
+
+    sets = []
+    for heading, plan in picture.rows.items():
+        icons_of_row = np.stack([np.asarray(icon, np.float32) / 255 for icon in artist.draw(plan)])
+        sets.append(measure(heading, torch.from_numpy(icons_of_row), None))
+    shown = Image.fromarray((drawn(sets)[0] * 255).round().byte().numpy())
+    return shown.resize((WIDTH, round(shown.height * WIDTH / shown.width)), Image.Resampling.LANCZOS)
+
+
+def save_strip(picture: Picture, artist: Artist, path: Path) -> None:
     rows = [
         Row(heading, artist.draw(plan), picture.references if plan.sharing is not None else 0)
         for heading, plan in picture.rows.items()
     ]
     save(strip(picture.columns, rows), path)
-    print(f"{path.name}: {path.stat().st_size / 1024:.0f} KB", flush=True)
 
 
 @contextmanager

@@ -62,17 +62,19 @@ class Plan:
 class Picture:
     """A picture of a help page: a row for each value of a setting, in columns that all rows share.
 
-    references: how many of the columns have them.
+    references: how many of the columns have them. measured: as the node Report shows the rows, in place of a strip.
     """
 
     name: str
     rows: dict[str, Plan]
     columns: tuple[str, ...] = ("reference", *SUBJECTS[1:])
     references: int = 1
+    measured: bool = False
 
 
 def pictures() -> list[Picture]:
-    return [*_share_attention(), *_prompts(), *_reference_latent(), *_invert(), _kept_style(), *_reference(), _record()]
+    of_settings = [*_share_attention(), *_prompts(), *_reference_latent(), *_invert(), _kept_style(), *_reference()]
+    return [*of_settings, _record(), _report()]
 
 
 def _share_attention() -> Iterator[Picture]:
@@ -200,3 +202,7 @@ def _record() -> Picture:
             "each alone, without a reference": Plan(sharing=None),
         },
     )
+
+
+def _report() -> Picture:
+    return Picture("report", {"images": Plan(), "compared_with": Plan(sharing=None)}, measured=True)

@@ -11,6 +11,7 @@ from .prompts import StyleAlignedPrompts
 from .record import StyleAlignedRecord
 from .reference import StyleAlignedReference
 from .reference_latent import StyleAlignedReferenceLatent
+from .report import StyleAlignedReport
 from .share_attention import StyleAlignedShareAttention
 from .style_files import StyleAlignedLoadStyle, StyleAlignedSaveStyle
 
@@ -30,4 +31,5 @@ class StyleAlignedExtension(ComfyExtension):
             StyleAlignedPositions,
             StyleAlignedReference,
             StyleAlignedRecord,
+            StyleAlignedReport,
         ]
