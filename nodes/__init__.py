@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..shared_attention.host import style_folder
 from .invert import StyleAlignedInvert
+from .masks import StyleAlignedMasks
 from .positions import StyleAlignedPositions
 from .prompts import StyleAlignedPrompts
 from .record import StyleAlignedRecord
@@ -32,4 +33,5 @@ class StyleAlignedExtension(ComfyExtension):
             StyleAlignedReference,
             StyleAlignedRecord,
             StyleAlignedReport,
+            StyleAlignedMasks,
         ]

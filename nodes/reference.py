@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..shared_attention.host.apart.memory import require_positions
 from ..shared_attention.host.apart.references import Reference, add_reference
 from ..shared_attention.host.recorded_path import RecordedPath, matching_trajectory
 from ..shared_attention.host.reference_latent import one_image
 from ..shared_attention.keeping import THINNINGS, Keeping
+from ..shared_attention.masks import read_style_mask
 from ..shared_attention.trajectory import Trajectory
 from .limits import require_limits
 from .sockets import StyleTrajectory
@@ -91,6 +93,12 @@ class StyleAlignedReference(io.ComfyNode):
                     tooltip="How the picture's keys and values are kept during a step. Half precision changes a model "
                     "in float32 only; on the CPU they take no GPU memory and a copy in every layer.",
                 ),
+                io.Mask.Input(
+                    "style_mask",
+                    optional=True,
+                    tooltip="The part of this picture that gives its style: white is taken, black left out, grey "
+                    "counts by so much. Any size: it is stretched over the picture.",
+                ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, for any sampler or another Reference.")],
         )
@@ -106,11 +114,12 @@ class StyleAlignedReference(io.ComfyNode):
         weight: float = 1.0,
         thin: str = "all",
         memory: str = AS_COMPUTED,
+        style_mask: Tensor | None = None,
     ) -> io.NodeOutput:
         require_limits(cls, weight=weight)
         samples = one_image(model, reference)
         path = matching_trajectory(model, samples, trajectory)
         keeping = Keeping(THINNINGS[thin], memory != AS_COMPUTED, memory == ON_CPU)
-        given = Reference(samples, conditioning, negative, path, weight, keeping)
+        given = Reference(samples, conditioning, negative, path, weight, keeping, read_style_mask(style_mask))
         require_positions(model, given)
         return io.NodeOutput(add_reference(model, given))

@@ -27,6 +27,21 @@ def statistics(x: Tensor) -> Statistics:
     return given
 
 
+def weighted_statistics(x: Tensor, weights: Tensor) -> Statistics:
+    """Of `x` (..., tokens, channels) whose tokens count as `weights` (tokens,) say; not all of them may be 0.
+
+        mean = sum p x,    var = sum p (x - mean)^2 / (1 - sum p^2),    p = m / sum m
+
+    The variance is the unbiased one of weights that say how reliable a value is: for weights of 1 that of `statistics`.
+    """
+    x = x.float() if x.dtype in HALF_PRECISION else x
+    part = (weights / weights.sum()).to(x.device)[:, None]
+    mean = (part * x).sum(-2, keepdim=True)
+    squares = (part * (x - mean).square()).sum(-2, keepdim=True)
+    freedom = (1.0 - part.square().sum()).clamp_min(EPSILON)  # one token alone has no spread
+    return Statistics(mean, (squares / freedom + EPSILON).sqrt())
+
+
 def mixed(references: Sequence[Statistics | None], weights: Sequence[float]) -> Statistics | None:
     """The weighted mean of the means, and of the deviations, of those that are; None where there are none."""
     given = [(each, weight) for each, weight in zip(references, weights, strict=True) if each is not None]

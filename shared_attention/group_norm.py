@@ -39,6 +39,16 @@ def moments(x: Tensor, groups: int) -> Moments:
     return Moments(mean, (inverse_std.pow(-2) - eps).clamp_min(0.0))
 
 
+def weighted_moments(x: Tensor, groups: int, weights: Tensor) -> Moments:
+    """The moments of `x`, each of whose places counts as `weights` (height * width,) say: (rows, groups)."""
+    grouped = x.reshape(x.shape[0], groups, -1, weights.numel())
+    grouped = grouped.float() if x.dtype in HALF_PRECISION else grouped
+    counts = weights / (weights.sum() * grouped.shape[2])
+    mean = (counts * grouped).sum((-1, -2))
+    variance = (counts * (grouped - mean[..., None, None]).square()).sum((-1, -2))
+    return Moments(mean, variance)
+
+
 def pool(own: Moments, references: Sequence[tuple[Moments, float]]) -> Moments:
     """The moments of several sets taken together, as if all were of one size; a reference's values have its weight."""
     total = 1.0 + sum(weight for _, weight in references)

@@ -10,7 +10,8 @@ Of several references r with weights w_r, each adds its keys and values, and the
 
     shift_r = shift + ln a + ln w_r + ln(N_t / N_r)        AdaIN to sum_r w_r (mean_r, std_r) / sum_r w_r
 
-N are numbers of tokens: a picture counts the same at every size.
+N are numbers of tokens: a picture counts the same at every size. Where a reference has a mask, ln m is added to the
+logits of each of its tokens, and its statistics are weighted by m (see masks).
 
 Tensors are (chunks, images, ..., tokens, channels): where a model needs its heads apart they come before the tokens,
 else they lie side by side in the channels, as AdaIN treats each channel on its own. A reference has one image a chunk.
@@ -27,7 +28,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .adain import Statistics, adain, mixed, statistics
+from .adain import Statistics, adain, mixed, statistics, weighted_statistics
+from .keeping import Keeping
 from .sources import Weighted
 
 
@@ -44,24 +46,34 @@ GivenStatistics = tuple[Statistics | None, Statistics | None, Statistics | None]
 
 
 class Features(NamedTuple):
-    """What targets read of a reference in one layer: its keys and values, and statistics for AdaIN where it is on."""
+    """What targets read of a reference in one layer: its keys and values, and statistics for AdaIN where it is on.
+
+    mask: how much each token counts, (chunks, tokens) alike in all chunks; None where all count fully.
+    """
 
     key: Tensor
     value: Tensor
     query_statistics: Statistics | None = None
     key_statistics: Statistics | None = None
     value_statistics: Statistics | None = None
+    mask: Tensor | None = None
 
 
 class Extension(NamedTuple):
     """The tokens of a reference as targets attend to them besides their own: (chunks, 1, ..., tokens, channels).
 
-    bias: what is added to their logits.
+    bias: what is added to their logits. counts: of each token, (tokens,) above 0, by which it counts besides.
     """
 
     key: Tensor
     value: Tensor
     bias: float = 0.0
+    counts: Tensor | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its tokens are like the targets' own."""
+        return self.bias == 0.0 and self.counts is None
 
 
 @dataclass(frozen=True)
@@ -99,15 +111,26 @@ class Attention(Protocol):
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor: ...
 
 
-def features(reference: Projections, settings: SharingSettings) -> Features:
-    """The features of a reference whose projections are at hand."""
+def features(reference: Projections, settings: SharingSettings, mask: Tensor | None = None) -> Features:
+    """The features of a reference whose projections are at hand; mask: how much each token counts, (tokens,)."""
+
+    def of(x: Tensor) -> Statistics:
+        return statistics(x) if mask is None else weighted_statistics(x, mask)
+
     return Features(
         reference.key,
         reference.value,
-        statistics(reference.query) if settings.adain_queries else None,
-        statistics(reference.key) if settings.adain_keys else None,
-        statistics(reference.value) if settings.adain_values else None,
+        of(reference.query) if settings.adain_queries else None,
+        of(reference.key) if settings.adain_keys else None,
+        of(reference.value) if settings.adain_values else None,
+        None if mask is None else mask.expand(len(reference.key), -1),
     )
+
+
+def kept(found: Features, keeping: Keeping, grid: Sequence[int] | None) -> Features:
+    """The features as a bank keeps them; grid: of the reference's tokens."""
+    mask = None if found.mask is None else keeping.thinned(found.mask, grid, axis=-1)
+    return found._replace(key=keeping.kept(found.key, grid), value=keeping.kept(found.value, grid), mask=mask)
 
 
 def given_statistics(references: Sequence[Weighted[Features]]) -> GivenStatistics:
@@ -131,14 +154,17 @@ def extensions(
     references: Sequence[Weighted[Features]], settings: SharingSettings, own_tokens: int, like: Tensor
 ) -> list[Extension]:
     """What targets with `own_tokens` tokens of their image attend to, of the device and dtype of `like`."""
-    return [
-        Extension(
-            each.features.key.to(like),
-            each.features.value.to(like),
-            settings.reference_bias + math.log(each.weight) + math.log(own_tokens / each.features.key.shape[-2]),
-        )
-        for each in references
-    ]
+    found = []
+    for each in references:
+        key, value, mask = each.features.key, each.features.value, each.features.mask
+        bias = settings.reference_bias + math.log(each.weight) + math.log(own_tokens / key.shape[-2])
+        if mask is None:
+            found.append(Extension(key.to(like), value.to(like), bias))
+        elif len(chosen := mask[0].nonzero().flatten()):
+            key, value = (x.index_select(-2, chosen.to(x.device)).to(like) for x in (key, value))
+            counts = mask[0, chosen].to(like.device)
+            found.append(Extension(key, value, bias, None if bool((counts == 1.0).all()) else counts))
+    return found
 
 
 def share(
@@ -150,7 +176,7 @@ def share(
     keys. mask: what the model itself adds to the logits of the targets' own tokens, (rows or 1, heads or 1, tokens or
     1, tokens). Returns the shape of the queries.
     """
-    if any(each.bias != 0.0 for each in references) and not attend.takes_bias:
+    if not all(each.is_plain for each in references) and not attend.takes_bias:
         own = _attend(attend, aligned, mask)
         return share_beside(own, aligned, references, scale, attend, mask)
     both = Projections(
@@ -176,11 +202,13 @@ def share_beside(
 
         out = sum_g m_g e^bias_g out_g / sum_g m_g e^bias_g,    own tokens a group too, of bias 0
 
-    m_g, the mass without any bias, is what `attend` itself gives for values of one in the group and zero elsewhere. So
-    no logits are held, no bias is needed, and whatever kernel attends is in use throughout. Where `own_output` is plain
-    attention of `aligned`, this equals `share`.
+    m_g, the mass without any bias, is what `attend` itself gives for values of one in the group and zero elsewhere; of
+    tokens that count otherwise, for values of so much. So no logits are held, no bias is needed, and whatever kernel
+    attends is in use throughout. Where `own_output` is plain attention of `aligned`, this equals `share`.
     """
     groups = _by_bias(references)
+    if not groups:
+        return own_output
     outputs = [own_output, *(_attend_alone(group, aligned, scale, attend) for group in groups)]
     weights = _weights([0.0, *(group[0].bias for group in groups)], _masses(aligned, groups, scale, attend, mask))
     if len(outputs) == 2:
@@ -196,8 +224,13 @@ def _by_bias(references: Sequence[Extension]) -> list[list[Extension]]:
 def _attend_alone(group: Sequence[Extension], aligned: Projections, scale: float, attend: Attention) -> Tensor:
     """The targets' attention to the tokens of the group and to no others."""
     key = torch.cat([_for_targets(_scaled(each.key, scale), aligned) for each in group], -2)
-    value = torch.cat([_for_targets(each.value, aligned) for each in group], -2)
-    return _attend(attend, Projections(aligned.query, key, value))
+    if all(each.counts is None for each in group):
+        value = torch.cat([_for_targets(each.value, aligned) for each in group], -2)
+        return _attend(attend, Projections(aligned.query, key, value))
+    value = torch.cat([_for_targets(each.value * _counts(each), aligned) for each in group], -2)
+    total = torch.cat([_for_targets(_counts(each).expand_as(each.value), aligned) for each in group], -2)
+    out = _attend(attend, Projections(aligned.query, key, value))
+    return out / _attend(attend, Projections(aligned.query, key, total))
 
 
 def _masses(
@@ -205,25 +238,34 @@ def _masses(
 ) -> list[Tensor]:
     """The share of the softmax's mass that own tokens and each group of references have without any bias.
 
-    One of them, the least raised by its bias, is what the others leave.
+    One of them, the least raised by its bias, is what the others leave, but where tokens count otherwise than as one.
     """
     every = [each for group in groups for each in group]
     key = _extend(aligned.key, [_scaled(each.key, scale) for each in every])
-    plain_mask = _extend_mask(mask, aligned.key, [each._replace(bias=0.0) for each in every])
+    plain_mask = _extend_mask(mask, aligned.key, [each._replace(bias=0.0, counts=None) for each in every])
 
     def mass(part: int) -> Tensor:
         own = torch.full_like(aligned.value, float(part == 0))
         others = [
-            torch.full_like(each.value, float(part == number)) for number, g in enumerate(groups, 1) for each in g
+            _counts(each) * torch.full_like(each.value, float(part == number))
+            for number, group in enumerate(groups, 1)
+            for each in group
         ]
         out = _attend(attend, Projections(aligned.query, key, _extend(own, others)), plain_mask)
         return out.to(torch.promote_types(out.dtype, torch.float32))
 
     biases = [0.0, *(group[0].bias for group in groups)]
-    least = min(range(len(biases)), key=biases.__getitem__)
+    all_count = all(each.counts is None for each in every)
+    least = min(range(len(biases)), key=biases.__getitem__) if all_count else None
     known = {part: mass(part) for part in range(len(biases)) if part != least}
-    rest = (1.0 - torch.stack([*known.values()]).sum(0)).clamp_min(0.0)
-    return [known.get(part, rest) for part in range(len(biases))]
+    if least is not None:
+        known[least] = (1.0 - torch.stack([*known.values()]).sum(0)).clamp_min(0.0)
+    return [known[part] for part in range(len(biases))]
+
+
+def _counts(each: Extension) -> Tensor:
+    """(tokens or 1, 1), in the dtype of the values."""
+    return each.value.new_ones(1, 1) if each.counts is None else each.counts.to(each.value)[:, None]
 
 
 def _weights(biases: Sequence[float], masses: Sequence[Tensor]) -> list[Tensor]:
@@ -257,9 +299,12 @@ def _extend_mask(mask: Tensor | None, own_key: Tensor, references: Sequence[Exte
     A softmax sees only differences, and some kernels subtract the row's maximum before they add the mask: a positive
     bias could overflow there, so the highest lowers all other tokens instead of raising its own.
     """
-    if mask is None and all(each.bias == 0.0 for each in references):
+    if mask is None and all(each.is_plain for each in references):
         return None
-    highest = max(0.0, *(each.bias for each in references))
+    highest = max([0.0, *(each.bias for each in references)])
     own = own_key.new_zeros(1, 1, 1, own_key.shape[-2]) if mask is None else mask
     columns = [own.new_full((*own.shape[:-1], each.key.shape[-2]), each.bias - highest) for each in references]
+    for column, each in zip(columns, references, strict=True):
+        if each.counts is not None:
+            column += each.counts.log().to(column)
     return torch.cat([own - highest, *columns], dim=-1)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .keeping import Keeping
+from .masks import Mask
 from .rows import Rows
 
 T = TypeVar("T", bound=tuple[object, ...])
@@ -34,6 +35,8 @@ class Source(Protocol):
     rows: Rows
     keeping: Keeping | None
     """How the features of the call's references are kept for other calls; None where they are not."""
+    style_mask: Mask | None
+    """The part of the call's references that gives its style; None where all of it does."""
 
     def knows(self, slot: Hashable) -> bool:
         """Whether there are features of references for the layer `slot`."""
@@ -49,8 +52,9 @@ class RowsOfCall:
 
     keeping: Keeping | None = None
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, style_mask: Mask | None = None) -> None:
         self.rows = rows
+        self.style_mask = style_mask
 
     def knows(self, slot: Hashable) -> bool:
         return True
@@ -67,8 +71,9 @@ class _Kept(NamedTuple):
 class Bank:
     """What a reference had in every layer, by the conditioning that its chunk was computed with."""
 
-    def __init__(self, keeping: Keeping | None = None) -> None:
+    def __init__(self, keeping: Keeping | None = None, style_mask: Mask | None = None) -> None:
         self.keeping = keeping or Keeping()
+        self.style_mask = style_mask
         self._slots: dict[Hashable, list[_Kept]] = {}
 
     def keep(self, slot: Hashable, conditionings: Sequence[Hashable], features: tuple[object, ...]) -> None:
@@ -111,6 +116,7 @@ class Recording:
     def __init__(self, bank: Bank, conditionings: Sequence[Hashable]) -> None:
         self.rows = Rows(len(conditionings), 1)
         self.keeping: Keeping | None = bank.keeping
+        self.style_mask = bank.style_mask
         self._bank, self._conditionings = bank, conditionings
 
     def knows(self, slot: Hashable) -> bool:
@@ -140,6 +146,7 @@ class Reading:
 
     def __init__(self, banks: Sequence[BankOfChunks], rows: Rows, beside: Source | None = None) -> None:
         self.rows = rows
+        self.style_mask = beside.style_mask if beside is not None else None
         self._banks, self._beside = banks, beside
 
     def knows(self, slot: Hashable) -> bool:

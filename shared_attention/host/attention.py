@@ -16,7 +16,7 @@ from ..layers import LayerSelection
 from ..schedule import SamplingRange
 from ..sharing import SharingSettings
 from ..sources import Bank, Recording, RowsOfCall, Source
-from . import families, line_by_line
+from . import families, line_by_line, masks
 from .apart import memory, references
 from .apart.run import BANKS, RECORDING, BanksOfEvaluation, ReferencesOfRun
 from .calls import (
@@ -34,7 +34,7 @@ from .compiling import own_graphs
 from .row.control import without_control
 from .wrappers import SamplingCallback, attach
 
-_UNKNOWN_TO_THE_MODEL = (RECORDING, BANKS, references.KEY, line_by_line.KEY)
+_UNKNOWN_TO_THE_MODEL = (RECORDING, BANKS, references.KEY, line_by_line.KEY, masks.KEY)
 """Options that only some calls have: compiled graphs take the keys of one call's options to be those of all."""
 
 
@@ -91,6 +91,7 @@ class SharedAttention:
         """OUTER_SAMPLE wrapper. noise: (images, channels, ...)."""
         guider = executor.class_obj
         with known_run(guider, len(noise)) as run:
+            run.size = (int(noise.shape[-2]), int(noise.shape[-1]))
             apart = references.of_options(guider.model_options)
             memory.require_room(guider.model_patcher, apart, self.layers)
             run.references = ReferencesOfRun(guider, apart, seed) if apart else None
@@ -176,16 +177,19 @@ class SharedAttention:
             )
         if run is None or family is None:
             return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
-        source = _source(run, len(x), options, c_crossattn)
+        size = (int(x.shape[-2]), int(x.shape[-1]))
+        source = _source(run, len(x), options, c_crossattn, size)
+        target = None
+        if source is not None and not isinstance(source, Recording):
+            target = masks.target_mask(run, options, source.rows, size)
         for key in _UNKNOWN_TO_THE_MODEL:
             options.pop(key, None)
         if source is not None:
             family.check_call(kwargs)
         if source is not None and self.reference_without_control and self._is_on():
             control = without_control(control, source.rows)
-        size = (int(x.shape[-2]), int(x.shape[-1]))
         on = source if self._is_on_at(t, base_model) else None
-        call = Call(run, on, self.settings, family.selection(self.layers), size=size)
+        call = Call(run, on, self.settings, family.selection(self.layers), size=size, target_mask=target)
         run.model_calls += 1
         run.calls_to_share += call.source is not None
         token = current_call.set(call)
@@ -212,19 +216,22 @@ def around_prediction(executor: Any, x: Tensor, timestep: Tensor, *args: Any, **
     return cast(Tensor, executor(x, timestep, *args, **kwargs))
 
 
-def _source(run: Run, count: int, options: Options, context: Tensor | None) -> Source | None:
-    """Where a call of `count` rows gets references' features from; None where there is nothing to share."""
+def _source(run: Run, count: int, options: Options, context: Tensor | None, size: tuple[int, int]) -> Source | None:
+    """Where a call of `count` rows on latents of `size` gets references' features from; None for nothing to share."""
     recording: Bank | None = options.get(RECORDING)
     if recording is not None:
         return Recording(recording, options["uuids"])
-    own, banks = _source_in_batch(run, count, options, context), cast("BanksOfEvaluation | None", options.get(BANKS))
+    own = _source_in_batch(run, count, options, context, size)
+    banks = cast("BanksOfEvaluation | None", options.get(BANKS))
     if banks is None or isinstance(own, Recording):
         return own
     rows = own.rows if own is not None else rows_of_targets(run, count, options, context)
     return None if rows is None else banks.source(options, rows, own)
 
 
-def _source_in_batch(run: Run, count: int, options: Options, context: Tensor | None) -> Source | None:
+def _source_in_batch(
+    run: Run, count: int, options: Options, context: Tensor | None, size: tuple[int, int]
+) -> Source | None:
     """The same, of a reference that is a row of the batch."""
     if not has_reference_row(options):
         return None
@@ -232,4 +239,4 @@ def _source_in_batch(run: Run, count: int, options: Options, context: Tensor | N
     if row is not None:
         return row.source(options) if run.images > 1 else None
     rows = rows_of_call(run, count, options, context)
-    return None if rows is None else RowsOfCall(rows)
+    return None if rows is None else RowsOfCall(rows, masks.style_mask(run, options, size))

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from ..layers import LayerSelection
+from ..masks import Mask
 from ..rows import Rows, UnknownRowsError, find_rows, find_targets
 from ..sharing import SharingSettings
 from ..sources import Source
@@ -37,11 +38,13 @@ Replacement = Callable[..., Tensor]
 class Run:
     """A sampling run: the size of its batch, and what came of sharing in it.
 
-    references: those that are no rows of the batch (a ReferencesOfRun), if there are any.
+    references: those that are no rows of the batch (a ReferencesOfRun), if there are any. size: of its latents, height
+    and width.
     """
 
     images: int
     references: Any = None
+    size: tuple[int, int] | None = None
     model_calls: int = 0
     calls_to_share: int = 0
     shared_layers: int = 0
@@ -78,7 +81,8 @@ class Call:
     """What the attention layers have to know of the model call they are in; without a `source` nothing is shared.
 
     previous: what other nodes had put where a family puts shared attention, by the family's keys. notes: what a family
-    has found out for all layers of the call. size: of its latents, height and width.
+    has found out for all layers of the call. size: of its latents, height and width. target_mask: where its targets
+    take the style, one for all or one for each target of the call; None where everywhere.
     """
 
     run: Run
@@ -88,6 +92,7 @@ class Call:
     previous: dict[Any, Replacement] = field(default_factory=dict)
     notes: dict[Hashable, Any] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    target_mask: Mask | None = None
 
 
 def has_reference_row(options: Mapping[str, Any]) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from ..group_norm import Moments, moments, normalise, pool
+from ..group_norm import Moments, moments, normalise, pool, weighted_moments
 from ..layers import LayerKey, LayerSelection
+from ..masks import Mask, blended
 from ..rows import Rows
 from ..sources import Source
 from .compiling import uncompiled
@@ -21,14 +22,16 @@ _MISSING = object()
 
 
 @contextmanager
-def share_statistics(unet: Any, layers: LayerSelection, source: Source, strength: float) -> Iterator[None]:
+def share_statistics(
+    unet: Any, layers: LayerSelection, source: Source, strength: float, target_mask: Mask | None = None
+) -> Iterator[None]:
     """Within the context the group norms of the selected blocks take their statistics over target and reference."""
     norms = list(selected_norms(unet, layers))
     # An instance may carry a forward of its own (another node's, or an outer context's): that one has to come back.
     before = [norm.__dict__.get("forward", _MISSING) for norm in norms]
     try:
         for number, norm in enumerate(norms):
-            mode = _SharedStatistics(source, ("norm", number), strength)
+            mode = _SharedStatistics(source, ("norm", number), strength, target_mask)
             norm.__dict__["forward"] = partial(_shared_forward, norm.forward, mode)
         yield
     finally:
@@ -74,14 +77,22 @@ def _shared_forward(forward: Callable[[Tensor], Tensor], mode: _SharedStatistics
         return forward(x)
 
 
+class MaskedMoments(NamedTuple):
+    """What targets read of a reference. part: how much of it counts, from 0 to all of it (1)."""
+
+    moments: Moments
+    part: float = 1.0
+
+
 class _SharedStatistics(TorchFunctionMode):
     """Replaces group_norm within a norm's own forward, where the host has brought weights to their device and dtype."""
 
-    def __init__(self, source: Source, slot: Hashable, strength: float) -> None:
+    def __init__(self, source: Source, slot: Hashable, strength: float, target_mask: Mask | None) -> None:
         super().__init__()
         self.source = source
         self.slot = slot
         self.strength = strength
+        self.target_mask = target_mask
 
     def __torch_function__(
         self,
@@ -103,15 +114,32 @@ class _SharedStatistics(TorchFunctionMode):
         eps: float = 1e-5,
     ) -> Tensor:
         rows, own = self.source.rows, moments(input, num_groups)
-        given = self.source.of(self.slot, lambda: Moments(*(rows.references(moment) for moment in own)))
-        others = [(_of_rows(each.features, rows, input), self.strength * each.weight) for each in given]
+        given = self.source.of(self.slot, lambda: self._of_references(input, own))
+        others = [
+            (_of_rows(each.features.moments, rows, input), self.strength * each.weight * each.features.part)
+            for each in given
+        ]
         out = normalise(input, pool(own, others), weight, bias, eps)
+        if self.target_mask is not None:
+            plain = functional.group_norm(input, num_groups, weight, bias, eps)
+            grid = (1, *input.shape[-2:])
+            mask = self.target_mask.of_tokens(grid, input.device).view(1, -1, 1, *input.shape[-2:])
+            mixed = blended(rows.targets(plain), rows.targets(out), mask)
+            out = rows.join(rows.references(out), mixed)
         if rows.has_references:
             # The reference is normalised as it would be alone, to the bit.
             references = rows.references(input).flatten(0, 1)
             plain = functional.group_norm(references, num_groups, weight, bias, eps)
             rows.references(out).copy_(plain.unsqueeze(1))
         return out
+
+    def _of_references(self, x: Tensor, own: Moments) -> MaskedMoments:
+        rows, style = self.source.rows, self.source.style_mask
+        if style is None:
+            return MaskedMoments(Moments(*(rows.references(moment) for moment in own)))
+        counts = style.of_tokens((1, *x.shape[-2:]), x.device)[0]
+        masked = weighted_moments(rows.references(x).flatten(0, 1), own.mean.shape[1], counts)
+        return MaskedMoments(Moments(*(moment.unsqueeze(1) for moment in masked)), float(counts.mean()))
 
 
 def _of_rows(given: Moments, rows: Rows, x: Tensor) -> Moments:

@@ -19,6 +19,7 @@ from ..lines import LINE, Line, RowWeight
 from ..rows import Rows
 from ..sources import Bank, BankOfChunks, Reading, Recording, Source
 from .calls import IMAGES, has_reference_row, window_of
+from .masks import masks_of
 from .wrappers import STEP_CACHES
 
 KEY = "style_aligned.row"
@@ -67,7 +68,7 @@ def evaluate(
     identities = {cond["uuid"]: cond[LINE].group for kind in conds for cond in kind or () if LINE in cond}
     if window is None:
         next(iter(identities.values())).require(len(x))
-    bank, predicted = Bank(), dict[int, list[Tensor]]()
+    bank, predicted = Bank(style_mask=masks_of(options).style), dict[int, list[Tensor]]()
     for place in sorted(range(len(images)), key=lambda place: images[place] != 0):
         image, at = images[place], slice(place, place + 1)
         row = Row(bank, has_reference and image == 0, identities)

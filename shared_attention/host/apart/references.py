@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...conditioning import Conditioning
 from ...keeping import Keeping
+from ...masks import Mask
 from ...trajectory import Trajectory
 from ..calls import KEY as SHARE_ATTENTION
 from ..wrappers import attach, detach
@@ -24,7 +25,8 @@ class Reference:
 
     samples: (1, channels, (1,) height, width), as in the host's LATENT. positive, negative: the host's CONDITIONING of
     its own pass; without them zeros, and the negative of the targets. trajectory: its path; without one it is
-    noise-matched. weight: how much it counts among several, as each of its tokens taken so many times.
+    noise-matched. weight: how much it counts among several, as each of its tokens taken so many times. style_mask:
+    the part that gives its style, all of it where there is none.
     """
 
     samples: Tensor
@@ -33,6 +35,7 @@ class Reference:
     trajectory: Trajectory | None = None
     weight: float = 1.0
     keeping: Keeping = field(default_factory=Keeping)
+    style_mask: Mask | None = None
 
 
 def add_reference(model: Any, reference: Reference) -> Any:

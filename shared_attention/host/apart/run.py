@@ -20,6 +20,7 @@ from ...sources import Bank, BankOfChunks, Reading, Source
 from ..calls import IMAGES, ROW_REFERENCE, Options
 from ..line_by_line import KEY as LINE_BY_LINE
 from ..line_by_line import Conds
+from ..masks import masks_of
 from ..row.conditioning import Cond
 from ..row.run import start_run
 from ..wrappers import STEP_CACHES
@@ -78,6 +79,8 @@ class _ReferenceOfRun:
         self.given = given
         self._run = start_run(guider.model_patcher, given.samples, 1, given.trajectory, 0)
         self._guider, self._seed = guider, seed
+        shared_mask = masks_of(guider.model_options.get("transformer_options", {})).style
+        self._style_mask = given.style_mask or shared_mask
         self._conds: dict[int, tuple[list[Cond], list[Cond]]] = {}
         self._passes: list[_Pass] = []
 
@@ -96,7 +99,7 @@ class _ReferenceOfRun:
         self._passes = [each for each in self._passes if each.level == level]
         made = next((each for each in self._passes if each.model is model and _same(each.options, options)), None)
         if made is None:
-            made = _Pass(model, level, options, Bank(self.given.keeping))
+            made = _Pass(model, level, options, Bank(self.given.keeping, self._style_mask))
             self._passes.append(made)
         missing = kinds - made.kinds
         if missing:

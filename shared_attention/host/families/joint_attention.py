@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from ...adain import Statistics, adain, statistics
+from ...adain import Statistics, adain
 from ...keeping import Keeping
+from ...masks import blended
 from ...positions import KEY as POSITIONS
 from ...positions import ReferencePositions
 from ...rotary import Rotary
 from ...rows import Rows
-from ...sharing import Features, GivenStatistics, Projections, extensions, given_statistics, share
+from ...sharing import Features, GivenStatistics, Projections, extensions, features, given_statistics, kept, share
 from ...sources import Source, Weighted
 from ..backend import OVERRIDE, HostAttention, takes_mask
 from ..calls import Call, Options, current_call
@@ -116,7 +117,7 @@ def align_before_rotation(q: Tensor, k: Tensor, v: Tensor, pe: Tensor | None = N
     layer = current_layer.get()
     # Without `pe` another node has rotated them itself: that is for attention to take back.
     joint = None if pe is None else _joint(current_call.get(), layer, q, k, skip_reshape=True)
-    if joint is None:
+    if joint is None or joint.call.target_mask is not None:  # outside of a mask, targets attend as they are
         return {}
     joint = replace(joint, is_rotated=False)
     own, rows = Projections(q, k, v), joint.rows
@@ -170,6 +171,10 @@ def shared_joint_attention(
         own_mask = additive(of_rows(mask, flat(rows.targets), rows), q.dtype)
         aligned = joint.aligned(Projections(q, k, v), _statistics(given))
         out = joint.share(aligned, given, attend, own_mask)
+        if joint.call.target_mask is not None:
+            query, key, value = map(flat(rows.targets), (q, k, v))
+            alone = attend(query, key, value, own_mask)
+            out = blended(alone.view(out.shape), out, joint.target_mask(out))
         outputs.append(out if skip_output_reshape else out.transpose(-2, -3).flatten(-2))
     return rows.join(*outputs) if len(outputs) == 2 else outputs[0].flatten(0, 1)
 
@@ -201,23 +206,16 @@ class _Joint:
     def _features(self, of_all: Projections) -> JointFeatures:
         settings, keeping = self.call.settings, self.source.keeping
         query, key, value = (self.rows.references(x)[..., self.image, :] for x in of_all)
-        key = self._back(key, self.rows.references)
-        found = Features(
-            key,
-            value,
-            statistics(self._back(query, self.rows.references)) if settings.adain_queries else None,
-            statistics(key) if settings.adain_keys else None,
-            statistics(value) if settings.adain_values else None,
-        )
+        query, key = (self._back(x, self.rows.references) for x in (query, key))
+        style = self.source.style_mask
+        mask = None if style is None else style.of_tokens(self._placing.grid, key.device)[0]
+        found = features(Projections(query, key, value), settings, mask)
         return JointFeatures(found) if keeping is None else self._kept(found, keeping)
 
     def _kept(self, found: Features, keeping: Keeping) -> JointFeatures:
-        grid = self._placing.grid
-        key = keeping.kept(found.key.to(found.value.dtype), grid)  # in the model's precision, as it has been
-        kept = found._replace(key=key, value=keeping.kept(found.value, grid))
-        if self.rotary is None:
-            return JointFeatures(kept)
-        return JointFeatures(kept, self._kept_rotation(keeping))
+        in_models_precision = found._replace(key=found.key.to(found.value.dtype))
+        stored = kept(in_models_precision, keeping, self._placing.grid)
+        return JointFeatures(stored) if self.rotary is None else JointFeatures(stored, self._kept_rotation(keeping))
 
     def _kept_rotation(self, keeping: Keeping) -> Tensor:
         """That of the references' tokens which are kept; layers have one in common, so it is thinned once a call."""
@@ -248,6 +246,14 @@ class _Joint:
         placed = [Weighted(self._placed(each.features, aligned.key, heads), each.weight) for each in given]
         own_tokens = self.image.stop - self.image.start
         return share(aligned, extensions(placed, settings, own_tokens, aligned.key), settings.scale, attend, mask)
+
+    def target_mask(self, like: Tensor) -> Tensor:
+        """(1, targets or 1, 1, tokens, 1); text speaks of the whole picture, so that it has the mean of the mask."""
+        assert self.call.target_mask is not None
+        image = self.call.target_mask.of_tokens(self._placing.grid, like.device)
+        every = image.mean(-1, keepdim=True).repeat(1, like.shape[-2])
+        every[:, self.image] = image
+        return every[None, :, None, :, None]
 
     def _aligned(self, x: Tensor, given: Statistics | None, has_positions: bool, strength: float) -> Tensor:
         """Targets' tokens (chunks, targets, heads, tokens, channels), the images' with the statistics given."""

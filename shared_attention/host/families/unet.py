@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...keeping import grid_of
 from ...layers import ALL, LayerKey, LayerSelection
+from ...masks import blended
 from ...rows import Rows
 from ...sharing import (
     Attention,
@@ -26,6 +27,7 @@ from ...sharing import (
     extensions,
     features,
     given_statistics,
+    kept,
     share,
     share_beside,
 )
@@ -85,7 +87,7 @@ class UNetFamily:
         if call.source is None or not call.settings.share_group_norm:
             yield
             return
-        with share_statistics(unet, call.layers, call.source, call.settings.strength):
+        with share_statistics(unet, call.layers, call.source, call.settings.strength, call.target_mask):
             yield
 
 
@@ -164,20 +166,20 @@ def shared_self_attention(query: Tensor, key: Tensor, value: Tensor, options: Op
         return previous(query, key, value, options) if previous else plain_attention(options, query, key, value)
     call.run.shared_layers += 1
     layer = SharedLayer(
-        Projections(query, key, value), slot, source, call.settings, layer_attention(options, call.run), call.size
+        Projections(query, key, value), slot, source, call.settings, layer_attention(options, call.run), call
     )
     return attend_in_rows(layer) if previous is None else attend_around(layer, previous, options)
 
 
 class SharedLayer(NamedTuple):
-    """A self-attention that shares, with the attention to use. size: of the call's latents, height and width."""
+    """A self-attention that shares, with the attention to use. call: it is part of; without one it has no masks."""
 
     projections: Projections
     slot: BlockKey
     source: Source
     settings: SharingSettings
     attend: Attention
-    size: tuple[int, int] | None = None
+    call: Call | None = None
 
     def roles(self) -> tuple[Projections, Projections, list[Extension]]:
         """What references and targets have projected, the targets' aligned; and what these attend to besides."""
@@ -192,11 +194,22 @@ class SharedLayer(NamedTuple):
         return references, aligned, extensions(given, self.settings, targets.key.shape[-2], targets.key)
 
     def _features(self, references: Projections) -> Features:
-        found, keeping = features(references, self.settings), self.source.keeping
-        if keeping is None:
-            return found
-        grid = grid_of(found.key.shape[-2], *self.size) if self.size else None
-        return found._replace(key=keeping.kept(found.key, grid), value=keeping.kept(found.value, grid))
+        keeping, style, grid = self.source.keeping, self.source.style_mask, self._grid(references)
+        mask = None if style is None or grid is None else style.of_tokens((1, *grid), references.key.device)[0]
+        found = features(references, self.settings, mask)
+        return found if keeping is None else kept(found, keeping, grid)
+
+    def target_mask(self) -> Tensor | None:
+        """(1, targets or 1, tokens, 1)"""
+        mask, grid = self.call.target_mask if self.call else None, self._grid(self.projections)
+        if mask is None or grid is None:
+            return None
+        return mask.of_tokens((1, *grid), self.projections.query.device)[None, ..., None]
+
+    def _grid(self, x: Projections) -> tuple[int, int] | None:
+        """Height and width in tokens."""
+        size = self.call.size if self.call else None
+        return grid_of(x.key.shape[-2], *size) if size else None
 
 
 def attend_in_rows(layer: SharedLayer) -> Tensor:
@@ -208,6 +221,9 @@ def attend_in_rows(layer: SharedLayer) -> Tensor:
         references_out = attend(*(x.flatten(0, 1) for x in references)).unsqueeze(1)
     if rows.has_targets:
         targets_out = share(targets, given, layer.settings.scale, attend)
+        if (mask := layer.target_mask()) is not None:
+            alone = attend(*(rows.targets(x).flatten(0, 1) for x in layer.projections))
+            targets_out = blended(alone.reshape(targets_out.shape), targets_out, mask)
     return rows.join(references_out, targets_out)
 
 
@@ -226,6 +242,8 @@ def attend_around(layer: SharedLayer, previous: Replacement, options: Options) -
     if not rows.has_targets:
         return own
     targets_out = share_beside(rows.targets(own), targets, given, layer.settings.scale, layer.attend)
+    if (mask := layer.target_mask()) is not None:
+        targets_out = blended(rows.targets(previous(*layer.projections, options)), targets_out, mask)
     return rows.join(rows.references(own), targets_out)
 
 

@@ -1,0 +1,54 @@
+"""StyleAlignedMasks: where style is taken from, and where it is taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..shared_attention.host.masks import Masks, set_masks
+from ..shared_attention.masks import read_style_mask, read_target_mask
+
+
+class StyleAlignedMasks(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleAlignedMasks",
+            display_name="Style Aligned: Masks",
+            category="Style Aligned",
+            description=(
+                "Take the style from a part of the reference, and give it to a part of the images. Before or after "
+                "Share Attention; for all models."
+            ),
+            search_aliases=[
+                "style aligned",
+                "shared attention",
+                "style mask",
+                "regional style",
+                "style from part of image",
+                "attention mask",
+                "ip-adapter mask",
+            ],
+            inputs=[
+                io.Model.Input("model", tooltip="The model, with or without Share Attention."),
+                io.Mask.Input(
+                    "style_mask",
+                    optional=True,
+                    tooltip="Over the reference: white is where style is taken from, black is left out, grey counts by "
+                    "so much. Any size: it is stretched over the picture.",
+                ),
+                io.Mask.Input(
+                    "target_mask",
+                    optional=True,
+                    tooltip="Over the images: white takes on the style, black stays as without sharing. One mask for "
+                    "all images, or a batch with one for each that takes on the style.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model, for Share Attention or a sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, style_mask: Tensor | None = None, target_mask: Tensor | None = None) -> io.NodeOutput:
+        return io.NodeOutput(set_masks(model, Masks(read_style_mask(style_mask), read_target_mask(target_mask))))

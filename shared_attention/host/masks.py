@@ -1,0 +1,82 @@
+"""The masks on a model, for shared attention to read at each call."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ..masks import Mask
+from ..rows import Rows
+from .calls import KEY as SHARE_ATTENTION
+from .calls import Options, Run, window_of
+from .wrappers import attach
+
+KEY = "style_aligned.masks"
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """style: where style may be taken from, of the reference. target: where targets take it, one for all or each."""
+
+    style: Mask | None = None
+    target: Mask | None = None
+
+
+def set_masks(model: Any, masks: Masks) -> Any:
+    """A clone of the host's `model` with `masks` in its options; they take the place of those set before."""
+    clone = attach(model, KEY, {WrappersMP.OUTER_SAMPLE: _around_run}, "masks")
+    clone.model_options["transformer_options"][KEY] = masks
+    return clone
+
+
+def masks_of(options: Options) -> Masks:
+    masks: Masks = options.get(KEY) or Masks()
+    return masks
+
+
+def style_mask(run: Run, options: Options, size: tuple[int, int]) -> Mask | None:
+    """The mask of the reference in the rows of a call on latents of `size`."""
+    mask = masks_of(options).style
+    return mask if mask is not None and _covers(run, size) else None
+
+
+def target_mask(run: Run, options: Options, rows: Rows, size: tuple[int, int]) -> Mask | None:
+    """The mask of the targets of a call. Raises ValueError where there are masks, but not one for each target."""
+    mask = masks_of(options).target
+    if mask is None or not rows.has_targets or not _covers(run, size):
+        return None
+    images = window_of(options) or range(run.images)
+    first = 1 if rows.has_references or run.references is None else 0
+    require_one_for_each(mask, run.images - first)
+    return mask.of_targets([image - first for image in images if image >= first])
+
+
+def require_one_for_each(mask: Mask, targets: int) -> None:
+    if len(mask.values) not in (1, targets):
+        raise ValueError(
+            f"target_mask of Style Aligned: Masks has {len(mask.values)} masks and the batch has {targets} images that "
+            "take on the style. Give one mask for all of them, or one for each."
+        )
+
+
+def _covers(run: Run, size: tuple[int, int]) -> bool:
+    """Whether a call is on whole pictures: nobody knows which part of a mask belongs to a tile or an area."""
+    if run.size is None or size == run.size:
+        return True
+    run.report("the masks of Style Aligned: Masks are left out where the model is called for a part of the picture.")
+    return False
+
+
+def _around_run(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """OUTER_SAMPLE wrapper: says so where nothing reads the masks."""
+    if not executor.class_obj.model_patcher.get_wrappers(WrappersMP.APPLY_MODEL, SHARE_ATTENTION):
+        logging.info(
+            "Style Aligned: Masks does nothing, as attention is not shared. Add Style Aligned: Share Attention to the "
+            "model, before or after it."
+        )
+    return cast(Callable[..., Tensor], executor)(*args, **kwargs)
