@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from devtools.help_plans import SUBJECTS, Apart, Given, Inversion, Picture, Plan, pictures
+from devtools.help_plans import SUBJECTS, Apart, Given, Inversion, Masked, Picture, Plan, pictures
 from devtools.icon_model import Loaded, load_icon_model, shared
 from devtools.inprocess import load_pack, start_host
 from devtools.inversion_error import sample_from_noise
@@ -81,6 +81,8 @@ class Artist:
         if plan.kept_from:
             return self._from_file(plan, model)
         positive = self._prompts(plan)
+        if plan.masked:
+            model = masked(model, plan.masked)
         if plan.apart:
             model = self._with_references(plan.apart, model)
         if plan.given:
@@ -153,6 +155,21 @@ class Artist:
         from style_aligned.nodes.prompts import StyleAlignedPrompts
 
         return StyleAlignedPrompts.execute(self.loaded.clip, "\n".join(plan.prompts), plan.style, **reference).result[0]
+
+
+def masked(model: Any, wanted: Masked) -> Any:
+    from style_aligned.nodes.masks import StyleAlignedMasks
+
+    return StyleAlignedMasks.execute(model, *(named_mask(name) for name in (wanted.style, wanted.target))).result[0]
+
+
+def named_mask(name: str | None) -> Tensor | None:
+    """As MASK: (1, height, width)."""
+    if name is None:
+        return None
+    middle, right = torch.zeros(1, 4, 4), torch.zeros(1, 4, 4)
+    middle[:, 1:3, 1:3] = right[:, :, 2:] = 1.0
+    return {"middle": middle, "border": 1.0 - middle, "right half": right}[name]
 
 
 def empty(images: int) -> Tensor:

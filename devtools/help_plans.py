@@ -45,6 +45,14 @@ class Apart:
 
 
 @dataclass(frozen=True)
+class Masked:
+    """Masks over halves of the pictures, by their names in help_pictures: Masks' inputs."""
+
+    style: str | None = None
+    target: str | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """A set to draw. Its reference is made from the first prompt, given, kept from another set, or apart from it."""
 
@@ -54,6 +62,7 @@ class Plan:
     given: Given | None = None
     kept_from: Plan | None = None
     apart: Apart | None = None
+    masked: Masked | None = None
     one_by_one: bool = False  # the first one is recorded, and each of the others drawn alone
     seed: int = SEED
 
@@ -74,7 +83,7 @@ class Picture:
 
 def pictures() -> list[Picture]:
     of_settings = [*_share_attention(), *_prompts(), *_reference_latent(), *_invert(), _kept_style(), *_reference()]
-    return [*of_settings, _record(), _report()]
+    return [*of_settings, _record(), _report(), _masks()]
 
 
 def _share_attention() -> Iterator[Picture]:
@@ -206,3 +215,15 @@ def _record() -> Picture:
 
 def _report() -> Picture:
     return Picture("report", {"images": Plan(), "compared_with": Plan(sharing=None)}, measured=True)
+
+
+def _masks() -> Picture:
+    return Picture(
+        "masks",
+        {
+            "without masks": Plan(),
+            "style_mask: the middle": Plan(masked=Masked(style="middle")),
+            "style_mask: all but the middle": Plan(masked=Masked(style="border")),
+            "target_mask: the right half": Plan(masked=Masked(target="right half")),
+        },
+    )

@@ -32,7 +32,8 @@ SHARE, REFERENCE, INVERT, PROMPTS = (
 SAVE, LOAD = "StyleAlignedSaveStyle", "StyleAlignedLoadStyle"
 POSITIONS = "StyleAlignedPositions"
 APART, RECORD = "StyleAlignedReference", "StyleAlignedRecord"
-OURS = [SHARE, REFERENCE, INVERT, PROMPTS, SAVE, LOAD, POSITIONS, APART, RECORD]
+MASKS = "StyleAlignedMasks"
+OURS = [SHARE, REFERENCE, INVERT, PROMPTS, SAVE, LOAD, POSITIONS, APART, RECORD, MASKS]
 TEST = "StyleAlignedTest"
 STYLES = "fuzz"
 """The folder of the styles that are saved before the first run, one of each family."""
@@ -133,6 +134,8 @@ def _model_and_latent(
     steps += rng.choices(patches, k=rng.choice([0, 0, 1, 1, 2]))
     if run.family == "flux" and rng.random() < 0.3:
         steps.append(POSITIONS)
+    if rng.random() < 0.2:
+        steps.append(MASKS)
     if SHARE in steps:  # without it a reference apart is refused
         steps += [APART] * rng.choice([0, 0, 0, 1, 1, 2])
     if rng.random() < 0.15:
@@ -148,6 +151,9 @@ def _model_and_latent(
             latent = [node, 1]
         elif step == APART:
             node = _apart(builder, run, model)
+        elif step == MASKS:
+            names = [name for name in ("style_mask", "target_mask") if rng.random() < 0.7]
+            node = builder.add(MASKS, model=model, **{name: _mask(builder) for name in names})
         elif step == "trouble":
             node = _trouble(builder, run, model)
         else:
@@ -155,6 +161,16 @@ def _model_and_latent(
         run.nodes[step] = node
         model = [node, 0]
     return model, latent
+
+
+def _mask(builder: Builder) -> list[Any]:
+    """The link to a mask with a grey or white square on black, grey or white."""
+    rng = builder.rng
+    sides = rng.choice([8, 16, 40]), rng.choice([8, 24])
+    ground = builder.add("SolidMask", value=rng.choice([0.0, 0.3, 1.0]), width=sides[0], height=sides[1])
+    square = builder.add("SolidMask", value=rng.choice([0.4, 1.0]), width=4, height=4)
+    placed = {"destination": [ground, 0], "source": [square, 0], "x": rng.choice([0, 3]), "y": 2, "operation": "add"}
+    return [builder.add("MaskComposite", **placed), 0]
 
 
 def _reference(
@@ -195,6 +211,8 @@ def _apart(builder: Builder, run: Run, model: list[Any]) -> str:
             inversion = {"positive": [text, 0], "latent": inputs["reference"], "steps": steps, "cfg": cfg}
             inputs["trajectory"] = [builder.add(INVERT, model=[run.nodes["model"], 0], **inversion), 0]
     inputs |= {name: [text, 0] for name, share in (("conditioning", 0.6), ("negative", 0.2)) if rng.random() < share}
+    if rng.random() < 0.15:
+        inputs["style_mask"] = _mask(builder)
     return builder.add(APART, model=model, **inputs, **apart_settings(rng))
 
 
