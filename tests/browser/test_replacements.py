@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from playwright.sync_api import expect
+from releases import since
 from test_templates import shipped
 from workbench import FOR_ICONS
 
@@ -19,6 +20,7 @@ def saved_with_the_other_pack():
     return graph
 
 
+@since("0.30.0", "offer that names the node")
 def test_its_node_is_replaced_by_share_attention(bench):
     bench.page.evaluate("async graph => app.loadGraphData(graph)", saved_with_the_other_pack())
     expect(bench.overlay()).to_contain_text(f"{OLD} can be replaced")
