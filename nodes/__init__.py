@@ -12,6 +12,7 @@ from .prompts import StyleAlignedPrompts
 from .record import StyleAlignedRecord
 from .reference import StyleAlignedReference
 from .reference_latent import StyleAlignedReferenceLatent
+from .replacements import offer_replacements_when_all_is_loaded
 from .report import StyleAlignedReport
 from .share_attention import StyleAlignedShareAttention
 from .style_files import StyleAlignedLoadStyle, StyleAlignedSaveStyle
@@ -20,6 +21,7 @@ from .style_files import StyleAlignedLoadStyle, StyleAlignedSaveStyle
 class StyleAlignedExtension(ComfyExtension):
     async def on_load(self) -> None:
         style_folder.register()
+        offer_replacements_when_all_is_loaded()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

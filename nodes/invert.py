@@ -31,6 +31,7 @@ class StyleAlignedInvert(io.ComfyNode):
                 "style from image",
                 "ddim inversion",
                 "unsampler",
+                "reverse sampling",
             ],
             inputs=[
                 io.Model.Input(

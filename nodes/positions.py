@@ -31,6 +31,7 @@ class StyleAlignedPositions(io.ComfyNode):
                 "untwisting rope",
                 "shiftpe",
                 "alignedgen",
+                "content leakage",
             ],
             inputs=[
                 io.Model.Input(

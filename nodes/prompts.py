@@ -33,6 +33,8 @@ class StyleAlignedPrompts(io.ComfyNode):
                 "style set",
                 "batch prompts",
                 "prompt per line",
+                "prompt list",
+                "multiple prompts",
             ],
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP model that encodes the prompts."),

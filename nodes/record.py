@@ -22,7 +22,15 @@ class StyleAlignedRecord(io.ComfyNode):
                 "of more images later: they come out as they would have in one batch with it. Connect the trajectory, "
                 "and the latent of that sampler, to Reference."
             ),
-            search_aliases=["style aligned", "shared attention", "consistent style", "style set", "trajectory"],
+            search_aliases=[
+                "style aligned",
+                "shared attention",
+                "consistent style",
+                "style set",
+                "trajectory",
+                "long set",
+                "one by one",
+            ],
             inputs=[io.Model.Input("model", tooltip="The model, before or after Share Attention.")],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The model, for the sampler of the reference."),

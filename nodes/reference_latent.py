@@ -34,8 +34,13 @@ class StyleAlignedReferenceLatent(io.ComfyNode):
                 "consistent style",
                 "style from image",
                 "style reference",
+                "sref",
+                "style transfer",
+                "reference only",
                 "reference image",
                 "image to image",
+                "img2img",
+                "restyle",
             ],
             inputs=[
                 io.Model.Input("model", tooltip="The model, before or after Share Attention."),

@@ -25,7 +25,20 @@ class StyleAlignedShareAttention(io.ComfyNode):
                 "first image. Works with Stable Diffusion, Flux, Qwen-Image, Z-Image and other image models, and with "
                 "every sampler and scheduler."
             ),
-            search_aliases=["style aligned", "shared attention", "consistent style", "style reference", "style set"],
+            search_aliases=[
+                "style aligned",
+                "shared attention",
+                "consistent style",
+                "style consistency",
+                "style reference",
+                "sref",
+                "style set",
+                "style transfer",
+                "visual style prompting",
+                "reference only",
+                "alignedgen",
+                "consistent characters",
+            ],
             inputs=[
                 io.Model.Input(
                     "model",

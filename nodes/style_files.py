@@ -31,9 +31,11 @@ class StyleAlignedSaveStyle(io.ComfyNode):
                 "shared attention",
                 "consistent style",
                 "style reference",
+                "sref",
                 "save style",
                 "export style",
                 "keep style",
+                "style library",
             ],
             inputs=[
                 io.Model.Input("model", tooltip="The model that draws the set: the file says what it belongs to."),
@@ -114,9 +116,11 @@ class StyleAlignedLoadStyle(io.ComfyNode):
                 "shared attention",
                 "consistent style",
                 "style reference",
+                "sref",
                 "load style",
                 "import style",
                 "continue style",
+                "style library",
             ],
             inputs=[
                 io.Combo.Input(

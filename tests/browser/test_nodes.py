@@ -51,6 +51,20 @@ def test_all_are_found_by_the_words_of_a_user(bench, words: str):
     bench.shot(f"search-{words.replace(' ', '-')}")
 
 
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [
+        ("sref", "Share Attention"),
+        ("redux", "Reference"),
+        ("untwisting rope", "Positions"),
+        ("stylealigned", "Prompts"),
+    ],
+)
+def test_some_are_found_by_what_others_call_such_nodes(bench, words: str, title: str):
+    expect(search(bench, words).filter(has_text=entitled(f"{CATEGORY}: {title}"))).to_have_count(1)
+    bench.shot(f"search-{words.replace(' ', '-')}")
+
+
 def test_all_are_in_one_category(bench, server: Client):
     info = server.object_info()
     assert {info[node]["category"] for node in NODES} == {CATEGORY}

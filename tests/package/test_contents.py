@@ -9,10 +9,10 @@ from pathlib import Path
 from devtools.package import MAX_BYTES, report
 
 TOP_LEVEL = {
-    "__init__.py", "nodes", "shared_attention", "web", "locales", "workflows",
+    "__init__.py", "nodes", "shared_attention", "web", "locales", "workflows", "subgraphs",
     "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE",
 }  # fmt: skip
-WHOLE = {"nodes", "shared_attention", "web", "locales", "workflows"}
+WHOLE = {"nodes", "shared_attention", "web", "locales", "workflows", "subgraphs"}
 DEVELOPMENT = {"tests", "toy", "devtools", "dev.py", "docs"}
 
 _LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)|<img[^>]+src=\"([^\"]+)\"")
@@ -62,7 +62,7 @@ def test_the_package_is_small(package, capsys):
 
 
 def test_every_name_can_be_written_on_every_system(names):
-    assert all(re.fullmatch(r"[A-Za-z0-9_.\-/]+", name) for name in names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.\-/ ]+", name) for name in names)
     assert len({name.lower() for name in names}) == len(names)
     assert max(map(len, names)) < 120
 

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from devtools.package import PackageError, comfy_cli, copy_tracked_files, pack, validate
+from devtools.registry_pictures import FOLDER, PICTURES
 from devtools.release import project
 from devtools.server import PACK_NAME
 from devtools.steps import HostError
@@ -86,3 +88,31 @@ def test_the_host_reads_the_same_of_it(installed):
     assert read.project.version == project()["project"]["version"]
     assert read.project.supported_os == ["OS Independent"]
     assert read.project.supported_comfyui_version == project()["tool"]["comfy"]["requires-comfyui"]
+
+
+@pytest.mark.parametrize(("name", "shape"), [("registry-icon.png", (1, 1)), ("registry-banner.png", (21, 9))])
+def test_the_registrys_pictures_are_those_that_are_drawn(name, shape):
+    path = FOLDER / name
+    assert path.stat().st_size < 300_000
+    with Image.open(path) as picture:
+        assert picture.width * shape[1] == picture.height * shape[0]
+        assert picture.width <= (400 if shape == (1, 1) else 2100)
+        assert picture.tobytes() == PICTURES[name]().tobytes()
+
+
+def test_addresses_are_those_of_one_repository_or_left_out():
+    """Before the repository has an address there is none to give; then all lead there."""
+    described = project()
+    urls = described["project"].get("urls", {})
+    pictures = {key: described["tool"]["comfy"].get(key) for key in ("Icon", "Banner")}
+    if "Repository" not in urls:
+        assert not urls
+        assert not any(pictures.values())
+        return
+    owner_and_name = urls["Repository"].removeprefix("https://github.com/")
+    assert re.fullmatch(r"[\w.-]+/[\w.-]+", owner_and_name)
+    assert {"Documentation", "Bug Tracker"} <= urls.keys()
+    assert all(url.startswith(urls["Repository"]) for url in urls.values())
+    for key, name in zip(pictures, PICTURES, strict=True):
+        assert pictures[key].startswith(f"https://raw.githubusercontent.com/{owner_and_name}/")
+        assert pictures[key].endswith(f"/docs/images/{name}")

@@ -72,8 +72,17 @@ def icon_graph(object_info: ObjectInfo, request: pytest.FixtureRequest) -> Calla
     return prepare
 
 
+@pytest.fixture
+def make_small(object_info: ObjectInfo) -> Callable[[Graph], Graph]:
+    """A graph made for a small model and few steps."""
+    return lambda graph: made_small(graph, object_info)
+
+
 def few_steps(name: str, object_info: ObjectInfo, **settings: Any) -> Graph:
-    graph = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+    return made_small(json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8")), object_info, **settings)
+
+
+def made_small(graph: Graph, object_info: ObjectInfo, **settings: Any) -> Graph:
     kinds = {node["type"] for node in graph["nodes"]}
     if "UNETLoader" in kinds:
         skip_without_its_model(graph, object_info)

@@ -15,6 +15,18 @@ from schemas import inputs, pack_nodes
 from devtools.server import TOY_NAME
 
 SNAPSHOT = Path(__file__).with_name("node_schemas.json")
+CALLED = {
+    "sref": {"ShareAttention", "Reference", "ReferenceLatent", "SaveStyle", "LoadStyle"},
+    "style transfer": {"ShareAttention", "Reference", "ReferenceLatent"},
+    "reference only": {"ShareAttention", "Reference", "ReferenceLatent"},
+    "visual style prompting": {"ShareAttention", "Reference"},
+    "redux": {"Reference"},
+    "ipadapter style": {"Reference"},
+    "untwisting rope": {"Positions"},
+    "consistent characters": {"ShareAttention"},
+    "style library": {"SaveStyle", "LoadStyle"},
+}
+"""What people type who know such nodes by other names, and whom it should lead where."""
 CONTRACT = ("category", "display_name", "input", "output", "output_name", "output_is_list", "output_node")
 
 
@@ -52,3 +64,10 @@ def test_everything_is_explained(object_info):
             assert len(spec) > 1, (name, input_name)
             assert spec[1].get("tooltip"), (name, input_name)
         assert all(schema["output_tooltips"]), name
+
+
+def test_nodes_are_found_by_the_names_that_others_gave_such_things(object_info):
+    schemas = pack_nodes(object_info)
+    for words, nodes in CALLED.items():
+        found = {name for name, schema in schemas.items() if words in " | ".join(schema["search_aliases"])}
+        assert found == {f"StyleAligned{node}" for node in nodes}, words
