@@ -19,7 +19,7 @@ assert (command, option) == ("test", "--host")
 if release == os.environ.get("BROKEN"):
     sys.exit(1)
 os.environ |= {"RELEASE": release, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # plugins take long to import
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *arguments]))
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-p", "xdist.plugin", *arguments]))
 """
 CONFTEST = """
 import os
