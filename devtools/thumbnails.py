@@ -32,7 +32,11 @@ EXAMPLE_DESCRIPTION = "a girl with fox ears"
 THUMBNAIL_SIZE = 512
 SIZED_NODES = {"EmptyLatentImage", "EmptySD3LatentImage", "ImageScale"}
 LINE_PICTURE = "Picture for line"  # the title of a node that loads a picture for a line, but for the line's number
-PICTURES = {"The second style": "second.png", "The photo to paint in": "photo.png"}
+PICTURES = {
+    "The second style": "second.png",
+    "The photo to paint in": "photo.png",
+    "The picture, painted over where no style is wanted": "photo.png",
+}
 """The pictures of nodes with these titles, where not all of a graph's are to be the example."""
 CONTINUING = {"continue_style", "reference_long_set"}  # load what "save_style" saves
 ENLARGED = 1.25  # by a second pass: at more the icon model draws one icon beside the other

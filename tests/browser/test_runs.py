@@ -23,6 +23,7 @@ WITHOUT_REFERENCE = {
     "reference_long_set": 3,
     "reference_mixed": 9,
     "reference_panorama": 1,
+    "reference_part": 3,
 }
 """How many pictures a workflow saves whose references take no place in the batch."""
 

@@ -19,6 +19,7 @@ SETS = {
     "reference_long_set": (3, PICTURE_SIZE, PICTURE_SIZE),
     "reference_mixed": (9, PICTURE_SIZE, PICTURE_SIZE),
     "reference_panorama": (1, PICTURE_SIZE, LONG),
+    "reference_part": (3, PICTURE_SIZE, PICTURE_SIZE),
 }
 """How many pictures a workflow saves, their height and their width."""
 
@@ -101,6 +102,12 @@ def test_a_photo_stays_where_it_is_not_painted(draw, icon_graph, server):
     kept[inner, inner] = False
     assert change(picture[kept], photo[kept]) < 1
     assert change(picture[inner, inner], photo[inner, inner]) > 5
+
+
+def test_what_is_painted_over_gives_no_style(draw, icon_graph):
+    graph = icon_graph("reference_part")
+    for one, other in zip(draw(graph), draw(bypass(graph, "InvertMask")), strict=True):
+        assert change(one, other) > 1  # the one style is that of the frame, the other that of what is within
 
 
 def test_a_picture_of_a_long_set_does_not_depend_on_the_others(draw, icon_graph, object_info):
