@@ -25,6 +25,7 @@ class StyleAlignedMasks(io.ComfyNode):
             search_aliases=[
                 "style aligned",
                 "shared attention",
+                "consistent style",
                 "style mask",
                 "regional style",
                 "style from part of image",

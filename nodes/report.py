@@ -31,6 +31,7 @@ class StyleAlignedReport(io.ComfyNode):
                 "style aligned",
                 "consistent style",
                 "style set",
+                "shared attention",
                 "style similarity",
                 "compare images",
                 "image metrics",

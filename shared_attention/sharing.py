@@ -115,7 +115,8 @@ def features(reference: Projections, settings: SharingSettings, mask: Tensor | N
     """The features of a reference whose projections are at hand; mask: how much each token counts, (tokens,)."""
 
     def of(x: Tensor) -> Statistics:
-        return statistics(x) if mask is None else weighted_statistics(x, mask)
+        # Other nodes may merge tokens of the queries alone: then nobody knows what each of them counts.
+        return weighted_statistics(x, mask) if mask is not None and len(mask) == x.shape[-2] else statistics(x)
 
     return Features(
         reference.key,

@@ -18,8 +18,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from devtools.inprocess import load_pack, start_host  # noqa: E402
 
-ONE_SERVER = {"browser", "server"}
-"""Folders whose tests run on one server."""
+TOGETHER = {"browser", "evaluation", "server"}
+"""Folders whose tests run on one server, or on what one program has drawn."""
 
 if "COMFYUI_PATH" not in os.environ:
     raise pytest.UsageError("COMFYUI_PATH is not set; run the tests with: python dev.py test")
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def together(path: Path) -> str:
-    return path.parts[0] if path.parts[0] in ONE_SERVER else str(path)
+    return path.parts[0] if path.parts[0] in TOGETHER else str(path)
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,13 @@ from verdicts import (
     EACH_ALONE,
     EQUATIONS,
     NO_BATCH,
+    PARTLY_LEFT_OUT,
+    PARTS,
     REFERENCE_EXACT,
     ROW_EXACT,
     ROWS_EXACT,
     STYLE_ONLY,
+    UNMASKED,
 )
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
@@ -50,6 +53,15 @@ MEANING = {
         "the targets take on the style, and are not quite those of such a batch: the patch looks at the whole batch, "
         "at the images' own prompts or at random, and a reference apart has a model call of its own"
     ),
+    PARTS: (
+        "the patch brings self-attention of its own or changes its tokens; masks act in their parts of the pictures, "
+        "and with a black one over the targets these are the patch's own without sharing"
+    ),
+    UNMASKED: "the patch calls the model for parts of the picture, where masks are left out, as the log says",
+    PARTLY_LEFT_OUT: (
+        "the patch merges the tokens of some layers, which then are no places of the picture: there masks are left "
+        "out, as the log says"
+    ),
     BESIDE: "the patch does nothing in an inversion, which is that of the model without it",
     EACH_ALONE: "every picture of the batch is the one that its prompt gives alone, in a batch of one",
     NO_BATCH: "ComfyUI itself fails with this patch where a batch has more than one picture",
@@ -71,7 +83,8 @@ In every cell of *Share Attention* these hold besides: the order of the two node
 of its range the pictures are the patch's own to the bit; all values are finite; the targets differ from those without
 sharing. In those of *Reference Latent* the order makes no difference either. In those of *Reference* neither the order
 of the three nodes does; with sharing out of its range the pictures are the patch's own to the bit, and at `weight` 0
-those without the node.
+those without the node. In those of *Masks* the order makes no difference, out of range the pictures are the patch's own
+to the bit, and with a black mask over the targets these are as without sharing.
 
 To know besides:
 

@@ -14,10 +14,12 @@ from comfy.model_patcher import ModelPatcher
 from extension.models import TinyClip
 from host_patches import Conditioning, HostPatch
 from inversion_oracles import alphas_of, ddim_inversion
+from masked_oracles import Given, MaskedUNet
 from oracle_model import OracleModel
 from oracles import relative_error
 from sampling import noise, rows_of, sample, shared
 from style_aligned.nodes.invert import StyleAlignedInvert
+from style_aligned.nodes.masks import StyleAlignedMasks
 from style_aligned.nodes.prompts import StyleAlignedPrompts
 from style_aligned.nodes.reference import StyleAlignedReference
 from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
@@ -29,6 +31,7 @@ ROWS_EXACT, ROW_EXACT = "all exact", "row exact"
 AS_IN_BATCH, STYLE_ONLY = "as in the batch", "its style"
 EACH_ALONE, COUPLED = "each as alone", "as the host's batch"
 NO_BATCH = "no batches"
+PARTS, UNMASKED, PARTLY_LEFT_OUT = "in their parts", "left out", "left out in some layers"
 
 ROUNDING = 1e-5
 """Relative, of one model call; SEVERAL: of several, where rounding grows."""
@@ -154,6 +157,46 @@ def reference_apart(patch: HostPatch) -> str:
     return AS_IN_BATCH if relative_error(found[0], in_batch) <= tolerance(patch) else STYLE_ONLY
 
 
+def masked(patch: HostPatch) -> str:
+    """The word for Masks with a mask over the reference and one over the targets, in every order with the others."""
+    model = tiny_model("sd15")
+    plain = without_the_pack(patch, model)
+    style = torch.linspace(-0.3, 1.0, 16 * 16).clamp_min(0.0).view(1, 16, 16)
+    target = torch.ones(1, 16, 16).tril()
+
+    def add(patched: ModelPatcher, style: Tensor | None = style, target: Tensor | None = target) -> ModelPatcher:
+        return StyleAlignedMasks.execute(patched, style, target).result[0]
+
+    orders: list[Wrap] = [
+        lambda plain: patch.patch(add(shared(plain))),
+        lambda plain: add(shared(patch.patch(plain))),
+        lambda plain: shared(patch.patch(add(plain))),
+    ]
+    found = [run(patch, build(model)) for build in orders]
+    unmasked = run(patch, shared(patch.patch(model)))
+    off = run(patch, add(shared(patch.patch(model), end_percent=0.0)))
+    black = run(patch, add(shared(patch.patch(model)), None, torch.zeros(1, 8, 8)))
+    _require(found[0].isfinite().all(), "the pictures are not finite")
+    for other in found[1:]:
+        _require(relative_error(found[0], other) <= tolerance(patch), "the order of the nodes matters")
+    _require(torch.equal(off, plain), "with sharing off the pictures are not the patch's own")
+    if torch.equal(found[0], unmasked):
+        return UNMASKED
+    if relative_error(black, plain) > tolerance(patch):
+        return PARTLY_LEFT_OUT
+    oracle = MaskedUNet("sd15", Given(style[0], target.expand(run_size(patch) - 1, -1, -1)))
+    try:
+        if relative_error(found[0], run(patch, patch.patch(oracle.patcher))) <= tolerance(patch):
+            return EQUATIONS
+    except (RuntimeError, AssertionError, StopIteration):  # the oracle takes a layer's own tokens only
+        pass
+    return PARTS
+
+
+def run_size(patch: HostPatch) -> int:
+    return int(patch.settings.get("images", 3))
+
+
 def trajectory(patch: HostPatch, model: ModelPatcher) -> Any:
     return inversion(patch, model, steps=3)
 
@@ -239,6 +282,7 @@ COLUMNS: dict[str, Callable[[HostPatch], str]] = {
     "Reference Latent": lambda patch: reference_latent(patch, with_trajectory=False),
     "with a trajectory": lambda patch: reference_latent(patch, with_trajectory=True),
     "Reference": reference_apart,
+    "Masks": masked,
     "Invert": invert,
     "Prompts": prompts,
 }
