@@ -275,6 +275,7 @@ def test_prompts_rows_are_targets() -> None:
     )
 
 
+@pytest.mark.thorough
 def test_compiled_models() -> None:
     """Calls over references, over targets and without either have graphs of their own, whichever came first."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper

@@ -250,6 +250,7 @@ def compiled(patcher):
     return clone
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_compiled_models(model, order: str):
     """Compiled graphs have no guards on a call's options, yet no call may take a graph that was made for another."""

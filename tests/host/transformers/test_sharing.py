@@ -84,6 +84,7 @@ def test_frequencies_of_a_reference_placed_elsewhere(variant: Variant, settings:
     assert relative_error(actual, dense(variant, **settings)) < TOLERANCE
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("variant", variants(), indirect=True)
 def test_without_guidance(variant: Variant) -> None:
     """One chunk a call, as few-step models run."""
@@ -95,6 +96,7 @@ def test_without_guidance(variant: Variant) -> None:
     assert torch.equal(actual[:1], run(model, variant, **options)[:1])
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("split_calls")
 @pytest.mark.parametrize("variant", variants(), indirect=True)
 def test_split_calls(variant: Variant) -> None:
