@@ -13,7 +13,7 @@ TOP_LEVEL = {
     "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE",
 }  # fmt: skip
 WHOLE = {"nodes", "shared_attention", "web", "locales", "workflows", "subgraphs"}
-DEVELOPMENT = {"tests", "toy", "devtools", "dev.py", "docs"}
+DEVELOPMENT = {"CONTRIBUTING.md", "tests", "toy", "devtools", "dev.py", "docs"}
 
 _LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)|<img[^>]+src=\"([^\"]+)\"")
 
