@@ -43,7 +43,7 @@ def weighted_moments(x: Tensor, groups: int, weights: Tensor) -> Moments:
     """The moments of `x`, each of whose places counts as `weights` (height * width,) say: (rows, groups)."""
     grouped = x.reshape(x.shape[0], groups, -1, weights.numel())
     grouped = grouped.float() if x.dtype in HALF_PRECISION else grouped
-    counts = weights / (weights.sum() * grouped.shape[2])
+    counts = (weights / (weights.sum() * grouped.shape[2])).to(x.device)
     mean = (counts * grouped).sum((-1, -2))
     variance = (counts * (grouped - mean[..., None, None]).square()).sum((-1, -2))
     return Moments(mean, variance)

@@ -28,11 +28,14 @@ class Mask:
 
     values: Tensor
 
-    def of_tokens(self, grid: Grid, device: torch.device) -> Tensor:
-        """The masks' values for tokens, row by row: (1 or targets, tokens), in float32."""
+    def of_tokens(self, grid: Grid) -> Tensor:
+        """The masks' values for tokens, row by row: (1 or targets, tokens), in float32.
+
+        On the CPU, where which tokens to leave out can be asked without waiting for a GPU.
+        """
         frames, height, width = grid
         small = functional.interpolate(self.values[:, None].float(), (height, width), mode="area")
-        return small.flatten(1).repeat(1, frames).to(device)
+        return small.flatten(1).repeat(1, frames)
 
     def of_targets(self, targets: Sequence[int]) -> Mask:
         """The mask of the targets with these numbers, where each has its own."""
@@ -60,10 +63,10 @@ def read_target_mask(given: Tensor | None) -> Mask | None:
 
 
 def _read(given: Tensor, name: str) -> Tensor:
-    """(masks, height, width), on the CPU and not shared with anyone who may change it."""
+    """(masks, height, width), on the CPU; a copy, so that nobody changes it later."""
     if given.ndim not in (2, 3) or given.numel() == 0:
         raise ValueError(f"{name} is not a mask: it has the shape {tuple(given.shape)}. Connect a MASK.")
-    values = given.detach().to("cpu", torch.float32, copy=True)
+    values = given.detach().to("cpu", torch.float32)
     if not bool(values.isfinite().all()):
         raise ValueError(f"{name} has values that are no numbers. Connect another MASK.")
     return values.clamp(0.0, 1.0).view(-1, *given.shape[-2:])
@@ -75,5 +78,4 @@ def _unless_white(values: Tensor) -> Mask | None:
 
 def blended(alone: Tensor, shared: Tensor, mask: Tensor) -> Tensor:
     """mask * shared + (1 - mask) * alone, where the mask is 0 or 1 either of them to the bit."""
-    mixed = torch.lerp(alone, shared, mask.to(alone.dtype))
-    return torch.where(mask == 0.0, alone, torch.where(mask == 1.0, shared, mixed))
+    return torch.lerp(alone, shared, mask.to(alone))

@@ -113,10 +113,10 @@ class Bank:
 class Recording:
     """All rows are the reference, one a chunk: the bank keeps what they have."""
 
-    def __init__(self, bank: Bank, conditionings: Sequence[Hashable]) -> None:
+    def __init__(self, bank: Bank, conditionings: Sequence[Hashable], style_mask: Mask | None = None) -> None:
         self.rows = Rows(len(conditionings), 1)
         self.keeping: Keeping | None = bank.keeping
-        self.style_mask = bank.style_mask
+        self.style_mask = style_mask
         self._bank, self._conditionings = bank, conditionings
 
     def knows(self, slot: Hashable) -> bool:

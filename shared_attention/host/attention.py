@@ -220,7 +220,7 @@ def _source(run: Run, count: int, options: Options, context: Tensor | None, size
     """Where a call of `count` rows on latents of `size` gets references' features from; None for nothing to share."""
     recording: Bank | None = options.get(RECORDING)
     if recording is not None:
-        return Recording(recording, options["uuids"])
+        return Recording(recording, options["uuids"], recording.style_mask)
     own = _source_in_batch(run, count, options, context, size)
     banks = cast("BanksOfEvaluation | None", options.get(BANKS))
     if banks is None or isinstance(own, Recording):
@@ -236,7 +236,8 @@ def _source_in_batch(
     if not has_reference_row(options):
         return None
     row: line_by_line.Row | None = options.get(line_by_line.KEY)
+    style_mask = masks.style_mask(run, options, size)
     if row is not None:
-        return row.source(options) if run.images > 1 else None
+        return row.source(options, style_mask) if run.images > 1 else None
     rows = rows_of_call(run, count, options, context)
-    return None if rows is None else RowsOfCall(rows, masks.style_mask(run, options, size))
+    return None if rows is None else RowsOfCall(rows, style_mask)

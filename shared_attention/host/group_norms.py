@@ -123,7 +123,7 @@ class _SharedStatistics(TorchFunctionMode):
         if self.target_mask is not None:
             plain = functional.group_norm(input, num_groups, weight, bias, eps)
             grid = (1, *input.shape[-2:])
-            mask = self.target_mask.of_tokens(grid, input.device).view(1, -1, 1, *input.shape[-2:])
+            mask = self.target_mask.of_tokens(grid).view(1, -1, 1, *input.shape[-2:])
             mixed = blended(rows.targets(plain), rows.targets(out), mask)
             out = rows.join(rows.references(out), mixed)
         if rows.has_references:
@@ -137,7 +137,7 @@ class _SharedStatistics(TorchFunctionMode):
         rows, style = self.source.rows, self.source.style_mask
         if style is None:
             return MaskedMoments(Moments(*(rows.references(moment) for moment in own)))
-        counts = style.of_tokens((1, *x.shape[-2:]), x.device)[0]
+        counts = style.of_tokens((1, *x.shape[-2:]))[0]
         masked = weighted_moments(rows.references(x).flatten(0, 1), own.mean.shape[1], counts)
         return MaskedMoments(Moments(*(moment.unsqueeze(1) for moment in masked)), float(counts.mean()))
 

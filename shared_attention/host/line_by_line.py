@@ -16,10 +16,10 @@ from comfy.utils import repeat_to_batch_size
 from torch import Tensor
 
 from ..lines import LINE, Line, RowWeight
+from ..masks import Mask
 from ..rows import Rows
 from ..sources import Bank, BankOfChunks, Reading, Recording, Source
 from .calls import IMAGES, has_reference_row, window_of
-from .masks import masks_of
 from .wrappers import STEP_CACHES
 
 KEY = "style_aligned.row"
@@ -40,14 +40,17 @@ class Row:
     is_reference: bool
     identities: Mapping[Hashable, Hashable]
 
-    def source(self, options: Mapping[str, Any]) -> Source | None:
-        """Where a model call with the host's `options` gets features from; None for a target without a reference."""
+    def source(self, options: Mapping[str, Any], style_mask: Mask | None) -> Source | None:
+        """Where a model call with the host's `options` gets features from; None for a target without a reference.
+
+        style_mask: the part of the reference that gives its style in this call.
+        """
         conditionings = [
             (kind, self.identities.get(uuid, uuid))
             for kind, uuid in zip(options["cond_or_uncond"], options["uuids"], strict=True)
         ]
         if self.is_reference:
-            return Recording(self.bank, conditionings)
+            return Recording(self.bank, conditionings, style_mask)
         return Reading([BankOfChunks(self.bank, tuple(conditionings))], Rows(len(conditionings), 1, None))
 
 
@@ -68,7 +71,7 @@ def evaluate(
     identities = {cond["uuid"]: cond[LINE].group for kind in conds for cond in kind or () if LINE in cond}
     if window is None:
         next(iter(identities.values())).require(len(x))
-    bank, predicted = Bank(style_mask=masks_of(options).style), dict[int, list[Tensor]]()
+    bank, predicted = Bank(), dict[int, list[Tensor]]()
     for place in sorted(range(len(images)), key=lambda place: images[place] != 0):
         image, at = images[place], slice(place, place + 1)
         row = Row(bank, has_reference and image == 0, identities)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from comfy.patcher_extension import WrappersMP
-from torch import Tensor
 
 from ..masks import Mask
 from ..rows import Rows
-from .calls import KEY as SHARE_ATTENTION
-from .calls import Options, Run, window_of
-from .wrappers import attach
+from .calls import Options, Run, has_reference_row, window_of
+from .wrappers import attach, says_if_unread
 
 KEY = "style_aligned.masks"
 
@@ -29,7 +25,7 @@ class Masks:
 
 def set_masks(model: Any, masks: Masks) -> Any:
     """A clone of the host's `model` with `masks` in its options; they take the place of those set before."""
-    clone = attach(model, KEY, {WrappersMP.OUTER_SAMPLE: _around_run}, "masks")
+    clone = attach(model, KEY, {WrappersMP.OUTER_SAMPLE: says_if_unread("Masks")}, "masks")
     clone.model_options["transformer_options"][KEY] = masks
     return clone
 
@@ -51,12 +47,12 @@ def target_mask(run: Run, options: Options, rows: Rows, size: tuple[int, int]) -
     if mask is None or not rows.has_targets or not _covers(run, size):
         return None
     images = window_of(options) or range(run.images)
-    first = 1 if rows.has_references or run.references is None else 0
-    require_one_for_each(mask, run.images - first)
+    first = int(has_reference_row(options))  # none of a mask's targets, also where this call is without it
+    _require_one_for_each(mask, run.images - first)
     return mask.of_targets([image - first for image in images if image >= first])
 
 
-def require_one_for_each(mask: Mask, targets: int) -> None:
+def _require_one_for_each(mask: Mask, targets: int) -> None:
     if len(mask.values) not in (1, targets):
         raise ValueError(
             f"target_mask of Style Aligned: Masks has {len(mask.values)} masks and the batch has {targets} images that "
@@ -70,13 +66,3 @@ def _covers(run: Run, size: tuple[int, int]) -> bool:
         return True
     run.report("the masks of Style Aligned: Masks are left out where the model is called for a part of the picture.")
     return False
-
-
-def _around_run(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
-    """OUTER_SAMPLE wrapper: says so where nothing reads the masks."""
-    if not executor.class_obj.model_patcher.get_wrappers(WrappersMP.APPLY_MODEL, SHARE_ATTENTION):
-        logging.info(
-            "Style Aligned: Masks does nothing, as attention is not shared. Add Style Aligned: Share Attention to the "
-            "model, before or after it."
-        )
-    return cast(Callable[..., Tensor], executor)(*args, **kwargs)

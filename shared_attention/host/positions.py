@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from typing import Any
 
 from comfy.patcher_extension import WrappersMP
-from torch import Tensor
 
 from ..positions import KEY, ReferencePositions
-from .calls import KEY as SHARE_ATTENTION
 from .families import find
 from .families.noting import uncompiled_module
 from .families.transformer import Transformer
-from .wrappers import attach
+from .wrappers import attach, says_if_unread
 
 
 def set_positions(model: Any, positions: ReferencePositions) -> Any:
@@ -23,7 +19,7 @@ def set_positions(model: Any, positions: ReferencePositions) -> Any:
     Raises ValueError where the model has no rotary positions, or cannot share attention at all.
     """
     _require_rotary(model)
-    clone = attach(model, KEY, {WrappersMP.OUTER_SAMPLE: _around_run}, "positions of the reference")
+    clone = attach(model, KEY, {WrappersMP.OUTER_SAMPLE: says_if_unread("Positions")}, "positions of the reference")
     # An object of a class: the host copies the dicts of its options at every call.
     clone.model_options["transformer_options"][KEY] = positions
     return clone
@@ -38,14 +34,3 @@ def _require_rotary(model: Any) -> None:
         f"Positions does nothing for this model ({family.name}): it does not rotate keys by positions. Connect the "
         "model to Share Attention without this node, which is for Flux, Qwen-Image, Z-Image and others that do."
     )
-
-
-def _around_run(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
-    """OUTER_SAMPLE wrapper: says so where nothing reads the settings."""
-    if not executor.class_obj.model_patcher.get_wrappers(WrappersMP.APPLY_MODEL, SHARE_ATTENTION):
-        logging.info(
-            "Style Aligned: Positions does nothing, as attention is not shared. Add Style Aligned: Share Attention "
-            "to the model, before or after it."
-        )
-    run: Callable[..., Tensor] = executor
-    return run(*args, **kwargs)

@@ -89,7 +89,7 @@ def test_without_sharing_it_does_nothing_and_says_so(caplog: pytest.LogCaptureFi
     caplog.set_level("INFO")
     model = tiny_model("sd15")
     assert torch.equal(sample(masked(model, HALF, HALF), 3), sample(model, 3))
-    assert "Masks does nothing" in caplog.text
+    assert "Masks does nothing, as attention" in caplog.text
 
 
 def test_the_order_of_the_nodes_makes_no_difference() -> None:
@@ -152,6 +152,31 @@ def test_lines_of_unlike_length_have_their_own_masks() -> None:
         start = noise(3)[[0, row]]
         alone = sample(masked(model, GREY, EACH[row - 1 : row]), 2, positive=pair, initial=start)
         assert relative_error(together[row], alone[1]) < 1e-5
+
+
+def test_lines_of_unlike_length_go_without_for_a_part_of_the_picture() -> None:
+    lines = [conditioning(1, seed=10 + row, tokens=77 * (1 + row % 2)) for row in range(3)]
+    positive = batch_conditionings(lines, tokens_repeat=False)
+    left = [[text, {**options, "area": (8, 4, 0, 0)}] for text, options in positive]
+    model = shared(tiny_model("sd15"))
+    drawn = sample(masked(model, HALF, EACH), 3, positive=left, cfg=1.0)
+    assert torch.equal(drawn, sample(model, 3, positive=left, cfg=1.0))
+
+
+@pytest.mark.parametrize("tokens", [(8, 8, 8), (77, 154, 77)], ids=["one call", "row by row"])
+def test_masks_are_the_targets_own_beside_a_given_row_and_a_reference_apart(tokens: tuple[int, ...]) -> None:
+    """In calls without the row, too: the first mask is that of the first image behind it."""
+    lines = [conditioning(1, seed=10 + row, tokens=count) for row, count in enumerate(tokens)]
+    positive = batch_conditionings(lines, tokens_repeat=False)
+    model = apart(shared(tiny_model("sd15")))
+
+    def drawn(target: Tensor | None) -> Tensor:
+        held, latent = with_reference(model if target is None else masked(model, None, target))
+        return ksampler(held, latent, positive=positive)
+
+    first, without = drawn(torch.stack([torch.zeros(8, 8), torch.ones(8, 8)])), drawn(None)
+    assert relative_error(first[1], without[1]) > 1e-3
+    assert relative_error(first[2], without[2]) < 1e-5
 
 
 def test_calls_for_a_part_of_the_picture_go_without(caplog: pytest.LogCaptureFixture) -> None:

@@ -208,7 +208,7 @@ class _Joint:
         query, key, value = (self.rows.references(x)[..., self.image, :] for x in of_all)
         query, key = (self._back(x, self.rows.references) for x in (query, key))
         style = self.source.style_mask
-        mask = None if style is None else style.of_tokens(self._placing.grid, key.device)[0]
+        mask = None if style is None else style.of_tokens(self._placing.grid)[0]
         found = features(Projections(query, key, value), settings, mask)
         return JointFeatures(found) if keeping is None else self._kept(found, keeping)
 
@@ -250,7 +250,7 @@ class _Joint:
     def target_mask(self, like: Tensor) -> Tensor:
         """(1, targets or 1, 1, tokens, 1); text speaks of the whole picture, so that it has the mean of the mask."""
         assert self.call.target_mask is not None
-        image = self.call.target_mask.of_tokens(self._placing.grid, like.device)
+        image = self.call.target_mask.of_tokens(self._placing.grid)
         every = image.mean(-1, keepdim=True).repeat(1, like.shape[-2])
         every[:, self.image] = image
         return every[None, :, None, :, None]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...keeping import grid_of
 from ...layers import ALL, LayerKey, LayerSelection
-from ...masks import blended
+from ...masks import Mask, blended
 from ...rows import Rows
 from ...sharing import (
     Attention,
@@ -194,31 +194,32 @@ class SharedLayer(NamedTuple):
         return references, aligned, extensions(given, self.settings, targets.key.shape[-2], targets.key)
 
     def _features(self, references: Projections) -> Features:
-        keeping, style, grid = self.source.keeping, self.source.style_mask, self._grid(references.key)
-        mask = None if style is None or grid is None else style.of_tokens((1, *grid), references.key.device)[0]
-        self._report_unmasked(style is not None and grid is None)
-        found = features(references, self.settings, mask)
-        return found if keeping is None else kept(found, keeping, grid)
+        keeping, mask = self.source.keeping, self._of_tokens(self.source.style_mask, references.key)
+        found = features(references, self.settings, None if mask is None else mask[0])
+        return found if keeping is None else kept(found, keeping, self._grid(references.key))
 
     def target_mask(self) -> Tensor | None:
         """(1, targets or 1, tokens, 1)"""
-        mask, grid = self.call.target_mask if self.call else None, self._grid(self.projections.query)
-        self._report_unmasked(mask is not None and grid is None)
-        if mask is None or grid is None:
-            return None
-        return mask.of_tokens((1, *grid), self.projections.query.device)[None, ..., None]
+        mask = self._of_tokens(self.call.target_mask if self.call else None, self.projections.query)
+        return None if mask is None else mask[None, ..., None]
 
     def _grid(self, x: Tensor) -> tuple[int, int] | None:
         """Height and width in tokens."""
         size = self.call.size if self.call else None
         return grid_of(x.shape[-2], *size) if size else None
 
-    def _report_unmasked(self, is_so: bool) -> None:
-        if self.call and is_so:
-            self.call.run.report(
-                "a mask of Style Aligned: Masks is left out in layers whose tokens are not places of the picture: "
-                "another node, such as Token Merging, has merged them."
-            )
+    def _of_tokens(self, mask: Mask | None, x: Tensor) -> Tensor | None:
+        """The mask for the tokens of `x`; None where there is none, and with a report where they are no places."""
+        if mask is None or self.call is None:
+            return None
+        grid = self._grid(x)
+        if grid is not None:
+            return mask.of_tokens((1, *grid))
+        self.call.run.report(
+            "a mask of Style Aligned: Masks is left out in layers whose tokens are not places of the picture: another "
+            "node, such as Token Merging, has merged them."
+        )
+        return None
 
 
 def attend_in_rows(layer: SharedLayer) -> Tensor:
