@@ -24,12 +24,13 @@ KINDS = ("positive", "negative")
 
 @dataclass(frozen=True)
 class Apart:
-    """samples: of the host's LATENT, one picture. positive, negative: its CONDITIONING."""
+    """samples: of the host's LATENT, one picture. positive, negative: its CONDITIONING. stride: of the tokens kept."""
 
     samples: Tensor
     positive: list[list[Any]]
     negative: list[list[Any]]
     weight: float = 1.0
+    stride: int = 1
 
     def call(self, model: Any, kind: int, t: Tensor) -> tuple[Tensor, dict[str, Any]]:
         """What the host gives its model for this picture at noise level `t`: the latent, and the conditioning."""

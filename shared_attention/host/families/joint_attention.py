@@ -60,11 +60,12 @@ class JointFeatures(NamedTuple):
     """What targets read of a reference: keys as they are before rotation, and what rotated its tokens.
 
     rotation: the matrices of a Rotary, a row for each chunk or one for all; None where they are the target's own, of
-    the same call, and where positions are absolute.
+    the same call, and where positions are absolute. corner: those of the image's first token, which may not be kept.
     """
 
     features: Features
     rotation: Tensor | None = None
+    corner: Tensor | None = None
 
 
 PLACING = "placing"
@@ -215,15 +216,19 @@ class _Joint:
     def _kept(self, found: Features, keeping: Keeping) -> JointFeatures:
         in_models_precision = found._replace(key=found.key.to(found.value.dtype))
         stored = kept(in_models_precision, keeping, self._placing.grid)
-        return JointFeatures(stored) if self.rotary is None else JointFeatures(stored, self._kept_rotation(keeping))
+        return JointFeatures(stored) if self.rotary is None else JointFeatures(stored, *self._kept_rotation(keeping))
 
-    def _kept_rotation(self, keeping: Keeping) -> Tensor:
-        """That of the references' tokens which are kept; layers have one in common, so it is thinned once a call."""
+    def _kept_rotation(self, keeping: Keeping) -> tuple[Tensor, Tensor]:
+        """That of the references' tokens which are kept, and of the first of all.
+
+        Layers have them in common, so they are thinned once a call.
+        """
         matrices = self._rotary_of(self.rows.references).matrices
         key = _ROTATION, matrices.data_ptr(), matrices.shape
         if key not in self.call.notes:
-            self.call.notes[key] = matrices, keeping.thinned(matrices, self._placing.grid, axis=2)
-        return cast(Tensor, self.call.notes[key][1])
+            thinned = keeping.thinned(matrices, self._placing.grid, axis=2)
+            self.call.notes[key] = matrices, (thinned, matrices[:, :, :1].clone())
+        return cast("tuple[Tensor, Tensor]", self.call.notes[key][1])
 
     def aligned(self, of_all: Projections, given: GivenStatistics) -> Projections:
         """Of the targets, (chunks, targets, heads, tokens, channels), their images with the references' statistics."""
@@ -291,10 +296,12 @@ class _Joint:
             return None
         first = self.rows.reference or 0  # of the images of a chunk: all have the same positions
         target = self.rotary.of_rows(lambda matrices: self.rows.split(matrices)[:, first], self.rows.count)
-        if given.rotation is None:
+        if given.rotation is None or given.corner is None:
             return placing.positions.rotation(target, target, placing.turn, placing.axes)
-        reference = Rotary(given.rotation.to(target.matrices.device), target.halves)
-        return placing.positions.rotation(reference, target, placing.turn, placing.axes, placing.is_centred)
+        reference, corner = (
+            Rotary(each.to(target.matrices.device), target.halves) for each in (given.rotation, given.corner)
+        )
+        return placing.positions.rotation(reference, target, placing.turn, placing.axes, placing.is_centred, corner)
 
     @property
     def _placing(self) -> Placing:

@@ -83,14 +83,28 @@ class ApartJointOracle(JointOracle):
                 to = [getattr(each, part) for each in given]
                 x[:, image] = aligned(x[:, image], to, weights, sharing.strength, 1)
         keys, values, biases = [joint.turned(key)], [value], [bias]
-        for each, weight in zip(given, weights, strict=True):
-            keys.append(sharing.scale * placed(joint, each, sharing, self.variant.name.startswith(CENTRED)))
-            values.append(each.value)
-            ratio = (image.stop - image.start) / each.key.shape[1]
+        for each, reference, weight in zip(given, self.references, weights, strict=True):
+            stays = kept_tokens(each, reference.stride)
+            every = sharing.scale * placed(joint, each, sharing, self.variant.name.startswith(CENTRED))
+            keys.append(every[:, stays])
+            values.append(each.value[:, stays])
+            ratio = (image.stop - image.start) / len(stays)
             logit = sharing.shift + math.log(sharing.strength) + math.log(weight * ratio)
-            biases.append(bias.new_full((*bias.shape[:2], each.key.shape[1]), logit))
+            biases.append(bias.new_full((*bias.shape[:2], len(stays)), logit))
         return softmax_attention(joint.turned(query), torch.cat(keys, 1), torch.cat(values, 1), torch.cat(biases, 2),
                                  joint.scale)  # fmt: skip
+
+
+def kept_tokens(noted: Noted, stride: int) -> list[int]:
+    """Every `stride`th token of each row and column, from the middle of the first field on."""
+    width = noted.tokens.width
+    height = noted.key.shape[1] // width
+    first_row, first_column = (min(stride // 2, side - 1) for side in (height, width))
+    return [
+        row * width + column
+        for row in range(first_row, height, stride)
+        for column in range(first_column, width, stride)
+    ]
 
 
 def placed(joint: JointAttention, reference: Noted, sharing: Sharing, is_centred: bool) -> Tensor:

@@ -21,6 +21,7 @@ from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
 from style_aligned.shared_attention.conditioning import batch_conditionings
 from style_aligned.shared_attention.host.apart.memory import bytes_kept
 from style_aligned.shared_attention.host.apart.references import Reference
+from style_aligned.shared_attention.keeping import THINNINGS
 from style_aligned.shared_attention.layers import LayerSelection
 from style_aligned.shared_attention.sources import Bank
 from torch import Tensor
@@ -114,6 +115,23 @@ def test_sizes_and_weights_against_the_oracle(variant: Variant, settings: dict[s
             model, {"samples": latent}, conditioning=prompt, negative=negative, weight=weight
         ).result[0]
     expected = run(ApartJointOracle(variant, references, Sharing(**settings)).patcher, variant, 2)
+    assert relative_error(run(model, variant, 2), expected) < 1e-5
+
+
+@pytest.mark.parametrize("thin", ["1/4", "1/9"])
+@pytest.mark.parametrize("variant", variants("flux_dev", "qwen_image", "z_image", "sd35_medium"), indirect=True)
+def test_thinned_tokens_stand_where_they_stood(variant: Variant, thin: str) -> None:
+    of_size = resized(variant, variant.latent[-2] + 2, variant.latent[-1] - 2)
+    prompt, negative = of_size.conditioning(1, seed=40, text=variant.text), of_size.conditioning(1, seed=50)
+    reference = Apart(picture(of_size), prompt, negative, stride=THINNINGS[thin])
+    model = StyleAlignedReference.execute(
+        shared_everywhere(variant.model()),
+        {"samples": reference.samples},
+        conditioning=prompt,
+        negative=negative,
+        thin=thin,
+    ).result[0]
+    expected = run(ApartJointOracle(variant, [reference], Sharing()).patcher, variant, 2)
     assert relative_error(run(model, variant, 2), expected) < 1e-5
 
 
