@@ -86,8 +86,8 @@ def offer_replacements_when_all_is_loaded() -> None:
     from server import PromptServer
 
     server = getattr(PromptServer, "instance", None)
-    if server is None or not hasattr(server, "node_replace_manager"):
-        return  # not run as a server, or one of before node replacement
+    if server is None:
+        return  # not run as a server
 
     async def on_startup(_app: Any) -> None:
         try:

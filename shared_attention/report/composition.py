@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 GRID = 16  # cells along each side, whatever the picture's shape
@@ -16,7 +17,7 @@ def composition(coarse: Tensor) -> Tensor:
     centred = coarse - coarse.mean((0, 1))
     length = centred.square().sum().sqrt()
     flat = length < _FLAT * centred.numel() ** 0.5
-    return centred.flatten() * 0.0 if flat else centred.flatten() / length
+    return torch.zeros_like(centred).flatten() if flat else centred.flatten() / length
 
 
 def correlations(compositions: Tensor) -> Tensor:

@@ -20,7 +20,6 @@ from verdicts import (
     ROW_EXACT,
     ROWS_EXACT,
     STYLE_ONLY,
-    UNMASKED,
 )
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
@@ -57,7 +56,6 @@ MEANING = {
         "the patch brings self-attention of its own or changes its tokens; masks act in their parts of the pictures, "
         "and with a black one over the targets these are the patch's own without sharing"
     ),
-    UNMASKED: "the patch calls the model for parts of the picture, where masks are left out, as the log says",
     PARTLY_LEFT_OUT: (
         "the patch merges the tokens of some layers, which then are no places of the picture: there masks are left "
         "out, as the log says"

@@ -31,7 +31,7 @@ ROWS_EXACT, ROW_EXACT = "all exact", "row exact"
 AS_IN_BATCH, STYLE_ONLY = "as in the batch", "its style"
 EACH_ALONE, COUPLED = "each as alone", "as the host's batch"
 NO_BATCH = "no batches"
-PARTS, UNMASKED, PARTLY_LEFT_OUT = "in their parts", "left out", "left out in some layers"
+PARTS, PARTLY_LEFT_OUT = "in their parts", "left out in some layers"
 
 ROUNDING = 1e-5
 """Relative, of one model call; SEVERAL: of several, where rounding grows."""
@@ -180,8 +180,7 @@ def masked(patch: HostPatch) -> str:
     for other in found[1:]:
         _require(relative_error(found[0], other) <= tolerance(patch), "the order of the nodes matters")
     _require(torch.equal(off, plain), "with sharing off the pictures are not the patch's own")
-    if torch.equal(found[0], unmasked):
-        return UNMASKED
+    _require(not torch.equal(found[0], unmasked), "masks do nothing")
     if relative_error(black, plain) > tolerance(patch):
         return PARTLY_LEFT_OUT
     oracle = MaskedUNet("sd15", Given(style[0], target.expand(run_size(patch) - 1, -1, -1)))
