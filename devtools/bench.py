@@ -199,11 +199,12 @@ def attention_variants(
 
 
 def attend(projected: list[Tensor], heads: int, images: int, options: dict[str, Any] | None) -> Tensor:
+    from style_aligned.shared_attention.attending import Projections
     from style_aligned.shared_attention.host.backend import layer_attention
     from style_aligned.shared_attention.host.calls import Run
     from style_aligned.shared_attention.host.families.unet import SharedLayer, attend_in_rows
     from style_aligned.shared_attention.rows import Rows
-    from style_aligned.shared_attention.sharing import Projections, SharingSettings
+    from style_aligned.shared_attention.sharing import SharingSettings
     from style_aligned.shared_attention.sources import RowsOfCall
 
     layer = {"n_heads": heads, "attn_precision": None}

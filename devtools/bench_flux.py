@@ -151,9 +151,10 @@ def _call_going_on(images: int, options: dict[str, Any], placing: Any, source: A
 def bank_attention_variants(targets: int) -> list[Measured]:
     """Aligned and rotated: a copy of the bank's keys and values behind each target's, and two attentions merged."""
     from comfy.ldm.modules.attention import attention_pytorch
+    from style_aligned.shared_attention.attending import Extension, Projections
     from style_aligned.shared_attention.host.backend import HostAttention
     from style_aligned.shared_attention.host.calls import Run
-    from style_aligned.shared_attention.sharing import Extension, Projections, share
+    from style_aligned.shared_attention.sharing import share
 
     def compute(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         return attention_pytorch(q, k, v, HEADS, mask=mask, skip_reshape=True, skip_output_reshape=True)
@@ -181,7 +182,7 @@ def bank_attention_variants(targets: int) -> list[Measured]:
 
 
 def _projections(targets: int, device: str) -> Any:
-    from style_aligned.shared_attention.sharing import Projections
+    from style_aligned.shared_attention.attending import Projections
 
     return Projections(*torch.randn((3, 1, targets, HEADS, TEXT + SIDE * SIDE, CHANNELS), device=device))
 

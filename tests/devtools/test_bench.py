@@ -91,9 +91,10 @@ def test_a_bank_of_sd15_holds_its_keys_and_values():
 @pytest.mark.parametrize("tokens", [30, 7])
 def test_two_attentions_merged_are_one(tokens: int):
     from comfy.ldm.modules.attention import attention_pytorch
+    from style_aligned.shared_attention.attending import Extension, Projections
     from style_aligned.shared_attention.host.backend import HostAttention
     from style_aligned.shared_attention.host.calls import Run
-    from style_aligned.shared_attention.sharing import Extension, Projections, share
+    from style_aligned.shared_attention.sharing import share
 
     def compute(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         return attention_pytorch(q, k, v, 2, mask=mask, skip_reshape=True, skip_output_reshape=True)

@@ -10,18 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import Layout, adain, attention, relative_error
 from oracles import shared_attention as oracle
+from style_aligned.shared_attention.attending import Extension, Projections
+from style_aligned.shared_attention.beside import share_beside
 from style_aligned.shared_attention.rows import Rows
 from style_aligned.shared_attention.sharing import (
-    Extension,
     Features,
-    Projections,
     SharingSettings,
     align,
     extensions,
     features,
     given_statistics,
     share,
-    share_beside,
 )
 from style_aligned.shared_attention.sources import Weighted
 from torch import Tensor

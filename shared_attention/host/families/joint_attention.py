@@ -24,13 +24,14 @@ import torch
 from torch import Tensor
 
 from ...adain import Statistics, adain
+from ...attending import Projections
 from ...keeping import Keeping
 from ...masks import blended
 from ...positions import KEY as POSITIONS
 from ...positions import ReferencePositions
 from ...rotary import Rotary
 from ...rows import Rows
-from ...sharing import Features, GivenStatistics, Projections, extensions, features, given_statistics, kept, share
+from ...sharing import Features, GivenStatistics, extensions, features, given_statistics, kept, share
 from ...sources import Source, Weighted
 from ..backend import OVERRIDE, HostAttention, takes_mask
 from ..calls import Call, Options, current_call

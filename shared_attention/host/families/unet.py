@@ -13,24 +13,13 @@ from typing import Any, NamedTuple
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel, Upsample
 from torch import Tensor
 
+from ...attending import Attention, Extension, Projections
+from ...beside import share_beside
 from ...keeping import grid_of
 from ...layers import ALL, LayerKey, LayerSelection
 from ...masks import Mask, blended
 from ...rows import Rows
-from ...sharing import (
-    Attention,
-    Extension,
-    Features,
-    Projections,
-    SharingSettings,
-    align,
-    extensions,
-    features,
-    given_statistics,
-    kept,
-    share,
-    share_beside,
-)
+from ...sharing import Features, SharingSettings, align, extensions, features, given_statistics, kept, share
 from ...sources import Source
 from ..backend import layer_attention, plain_attention
 from ..calls import Call, Options, Replacement, Run, current_call
