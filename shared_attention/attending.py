@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from .places import Places
+
 
 class Projections(NamedTuple):
     """The projected queries, keys and values of a self-attention."""
@@ -24,13 +26,16 @@ class Projections(NamedTuple):
 class Extension(NamedTuple):
     """The tokens of a reference as targets attend to them besides their own: (chunks, 1, ..., tokens, channels).
 
-    bias: what is added to their logits. counts: of each token, (tokens,) above 0, by which it counts besides.
+    bias: what is added to their logits. counts: of each token, (tokens,) above 0, by which it counts besides. places:
+    where they stand, where that is known. reference: its number among the references of the layer.
     """
 
     key: Tensor
     value: Tensor
     bias: float = 0.0
     counts: Tensor | None = None
+    places: Places | None = None
+    reference: int = 0
 
     @property
     def is_plain(self) -> bool:

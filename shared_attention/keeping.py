@@ -37,14 +37,19 @@ class Keeping:
 
     def thinned(self, x: Tensor, grid: Sequence[int] | None, axis: int = -2) -> Tensor:
         """`x` with the tokens along `axis` that are kept."""
-        return _strided(x, grid, axis, self.stride) if grid and self.stride > 1 else x
+        if not grid or self.stride == 1:
+            return x
+        return x.index_select(axis, every(self.stride, grid, x.shape[axis]).flatten().to(x.device))
 
 
-def _strided(x: Tensor, grid: Sequence[int], axis: int, stride: int) -> Tensor:
-    """Every `stride`th token of each row and column, from the middle of the first such field on."""
-    tokens = torch.arange(x.shape[axis], device=x.device).view(-1, *grid[-2:])
+def every(stride: int, grid: Sequence[int], tokens: int) -> Tensor:
+    """The numbers of every `stride`th of an image's tokens in each row and column, from the middle of a field on.
+
+    grid: (frames,) height and width of the image in tokens. Returns (frames, rows, columns).
+    """
+    numbers = torch.arange(tokens).view(-1, *grid[-2:])
     first = [min(stride // 2, side - 1) for side in grid[-2:]]
-    return x.index_select(axis, tokens[:, first[0] :: stride, first[1] :: stride].flatten())
+    return numbers[:, first[0] :: stride, first[1] :: stride]
 
 
 def grid_of(tokens: int, height: int, width: int) -> tuple[int, int] | None:

@@ -31,6 +31,7 @@ from .adain import Statistics, adain, mixed, statistics, weighted_statistics
 from .attending import Attention, Extension, Projections, attended, extended, extended_mask, scaled
 from .beside import share_beside
 from .keeping import Keeping
+from .places import Places
 from .sources import Weighted
 
 GivenStatistics = tuple[Statistics | None, Statistics | None, Statistics | None]
@@ -40,7 +41,8 @@ GivenStatistics = tuple[Statistics | None, Statistics | None, Statistics | None]
 class Features(NamedTuple):
     """What targets read of a reference in one layer: its keys and values, and statistics for AdaIN where it is on.
 
-    mask: how much each token counts, (chunks, tokens) alike in all chunks; None where all count fully.
+    mask: how much each token counts, (chunks, tokens) alike in all chunks; None where all count fully. places: where
+    they stand, where that is asked for.
     """
 
     key: Tensor
@@ -49,6 +51,7 @@ class Features(NamedTuple):
     key_statistics: Statistics | None = None
     value_statistics: Statistics | None = None
     mask: Tensor | None = None
+    places: Places | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ class SharingSettings:
         return self.shift + math.log(self.strength)
 
 
-def features(reference: Projections, settings: SharingSettings, mask: Tensor | None = None) -> Features:
+def features(
+    reference: Projections, settings: SharingSettings, mask: Tensor | None = None, places: Places | None = None
+) -> Features:
     """The features of a reference whose projections are at hand; mask: how much each token counts, (tokens,)."""
 
     def of(x: Tensor) -> Statistics:
@@ -89,13 +94,17 @@ def features(reference: Projections, settings: SharingSettings, mask: Tensor | N
         of(reference.key) if settings.adain_keys else None,
         of(reference.value) if settings.adain_values else None,
         None if mask is None else mask.expand(len(reference.key), -1),
+        places,
     )
 
 
 def kept(found: Features, keeping: Keeping, grid: Sequence[int] | None) -> Features:
     """The features as a bank keeps them; grid: of the reference's tokens."""
     mask = None if found.mask is None else keeping.thinned(found.mask, grid, axis=-1)
-    return found._replace(key=keeping.kept(found.key, grid), value=keeping.kept(found.value, grid), mask=mask)
+    places = found.places and found.places._replace(numbers=keeping.thinned(found.places.numbers, grid, axis=-1))
+    return found._replace(
+        key=keeping.kept(found.key, grid), value=keeping.kept(found.value, grid), mask=mask, places=places
+    )
 
 
 def given_statistics(references: Sequence[Weighted[Features]]) -> GivenStatistics:
@@ -120,15 +129,16 @@ def extensions(
 ) -> list[Extension]:
     """What targets with `own_tokens` tokens of their image attend to, of the device and dtype of `like`."""
     found = []
-    for each in references:
-        key, value, mask = each.features.key, each.features.value, each.features.mask
+    for number, each in enumerate(references):
+        key, value, mask, places = each.features.key, each.features.value, each.features.mask, each.features.places
         bias = settings.reference_bias + math.log(each.weight) + math.log(own_tokens / key.shape[-2])
         if mask is None:
-            found.append(Extension(key.to(like), value.to(like), bias))
+            found.append(Extension(key.to(like), value.to(like), bias, None, places, number))
         elif len(chosen := mask[0].nonzero().flatten()):
             key, value = (x.index_select(-2, chosen.to(x.device)).to(like) for x in (key, value))
             counts = mask[0, chosen].to(like.device)
-            found.append(Extension(key, value, bias, None if bool((counts == 1.0).all()) else counts))
+            counted, places = None if bool((counts == 1.0).all()) else counts, places and places.picked(chosen)
+            found.append(Extension(key, value, bias, counted, places, number))
     return found
 
 

@@ -16,7 +16,7 @@ from ..layers import LayerSelection
 from ..schedule import SamplingRange
 from ..sharing import SharingSettings
 from ..sources import Bank, Recording, RowsOfCall, Source
-from . import families, line_by_line, masks
+from . import families, line_by_line, masks, recorded_attention
 from .apart import memory, references
 from .apart.run import BANKS, RECORDING, BanksOfEvaluation, ReferencesOfRun
 from .calls import (
@@ -31,10 +31,11 @@ from .calls import (
     rows_of_targets,
 )
 from .compiling import own_graphs
+from .recorded_attention import Watch, watch
 from .row.control import without_control
 from .wrappers import SamplingCallback, attach
 
-_UNKNOWN_TO_THE_MODEL = (RECORDING, BANKS, references.KEY, line_by_line.KEY, masks.KEY)
+_UNKNOWN_TO_THE_MODEL = (RECORDING, BANKS, references.KEY, line_by_line.KEY, masks.KEY, recorded_attention.KEY)
 """Options that only some calls have: compiled graphs take the keys of one call's options to be those of all."""
 
 
@@ -95,15 +96,22 @@ class SharedAttention:
             apart = references.of_options(guider.model_options)
             memory.require_room(guider.model_patcher, apart, self.layers)
             run.references = ReferencesOfRun(guider, apart, seed) if apart else None
+            run.watch = self._watch(guider, len(noise), sigmas)
             try:
                 args = (noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
                 out = cast(Tensor, executor(*args, **kwargs))
             finally:
                 if run.references is not None:
                     run.references.clear()
+        if run.watch is not None:
+            run.watch.finish()
         if len(sigmas) > 1:
             self._report_bypass(run)
         return out
+
+    def _watch(self, guider: Any, images: int, sigmas: Tensor) -> Watch | None:
+        model = guider.model_patcher.model
+        return watch(guider.model_options, images, sigmas[:-1].tolist(), lambda sigma: self._is_on_at(sigma, model))
 
     def around_loading(
         self,
@@ -134,7 +142,7 @@ class SharedAttention:
         run: Run | None = options.get(KEY)
         if run is None or run.references is None or RECORDING in options or BANKS in options:
             return line_by_line.evaluate(executor, model, conds, x, timestep, model_options)
-        if families.of_unet(model.diffusion_model) is not None and self._is_on_at(timestep, model):
+        if families.of_unet(model.diffusion_model) is not None and self._is_on_at(float(timestep[0]), model):
             banks = run.references.banks(model, conds, timestep, model_options)
             model_options = {**model_options, "transformer_options": {**options, BANKS: banks}}
         return line_by_line.evaluate(executor, model, conds, x, timestep, model_options)
@@ -179,17 +187,20 @@ class SharedAttention:
             return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
         size = (int(x.shape[-2]), int(x.shape[-1]))
         source = _source(run, len(x), options, c_crossattn, size)
-        target = None
+        sigma = float(t[0])
+        target, looking = None, None
         if source is not None and not isinstance(source, Recording):
             target = masks.target_mask(run, options, source.rows, size)
+            looking = run.watch.over_call(run, options, sigma, source.rows, size) if run.watch else None
         for key in _UNKNOWN_TO_THE_MODEL:
             options.pop(key, None)
         if source is not None:
             family.check_call(kwargs)
         if source is not None and self.reference_without_control and self._is_on():
             control = without_control(control, source.rows)
-        on = source if self._is_on_at(t, base_model) else None
-        call = Call(run, on, self.settings, family.selection(self.layers), size=size, target_mask=target)
+        on = source if self._is_on_at(sigma, base_model) else None
+        layers = family.selection(self.layers)
+        call = Call(run, on, self.settings, layers, size=size, target_mask=target, looking=looking)
         run.model_calls += 1
         run.calls_to_share += call.source is not None
         token = current_call.set(call)
@@ -199,13 +210,13 @@ class SharedAttention:
         finally:
             current_call.reset(token)
 
-    def _is_on_at(self, t: Tensor, base_model: Any) -> bool:
-        """Whether sharing is on at noise level `t`, one for all images."""
+    def _is_on_at(self, sigma: float, base_model: Any) -> bool:
+        """Whether sharing is on at a noise level, one for all images."""
         if self.settings.strength == 0.0:
             return False
         if self.sampling_range.is_whole:
             return True
-        return self.sampling_range.contains(float(t[0]), base_model.model_sampling.percent_to_sigma)
+        return self.sampling_range.contains(sigma, base_model.model_sampling.percent_to_sigma)
 
 
 def around_prediction(executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Tensor:

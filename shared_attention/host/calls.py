@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -20,6 +20,9 @@ from ..masks import Mask
 from ..rows import Rows, UnknownRowsError, find_rows, find_targets
 from ..sharing import SharingSettings
 from ..sources import Source
+
+if TYPE_CHECKING:
+    from .recorded_attention import Looking, Watch
 
 KEY = "style_aligned.share_attention"
 
@@ -39,12 +42,13 @@ class Run:
     """A sampling run: the size of its batch, and what came of sharing in it.
 
     references: those that are no rows of the batch (a ReferencesOfRun), if there are any. size: of its latents, height
-    and width.
+    and width. watch: over where its targets look, if anybody asks.
     """
 
     images: int
     references: Any = None
     size: tuple[int, int] | None = None
+    watch: Watch | None = None
     model_calls: int = 0
     calls_to_share: int = 0
     shared_layers: int = 0
@@ -82,7 +86,8 @@ class Call:
 
     previous: what other nodes had put where a family puts shared attention, by the family's keys. notes: what a family
     has found out for all layers of the call. size: of its latents, height and width. target_mask: where its targets
-    take the style, one for all or one for each target of the call; None where everywhere.
+    take the style, one for all or one for each target of the call; None where everywhere. looking: records where they
+    look in this call.
     """
 
     run: Run
@@ -93,12 +98,19 @@ class Call:
     notes: dict[Hashable, Any] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     target_mask: Mask | None = None
+    looking: Looking | None = None
 
 
 def has_reference_row(options: Mapping[str, Any]) -> bool:
     """Whether the first image of a run's batch is a reference: beside references apart only if it is a given one."""
     run: Run | None = options.get(KEY)
     return run is None or run.references is None or ROW_REFERENCE in options
+
+
+def targets_of(run: Run, options: Mapping[str, Any]) -> tuple[int, ...]:
+    """The numbers within the batch of a call's images that are targets."""
+    images = window_of(options) or range(run.images)
+    return tuple(image for image in images if image > 0 or not has_reference_row(options))
 
 
 current_call: ContextVar[Call | None] = ContextVar(KEY, default=None)

@@ -9,7 +9,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ..masks import Mask
 from ..rows import Rows
-from .calls import Options, Run, has_reference_row, window_of
+from .calls import Options, Run, has_reference_row, targets_of
 from .wrappers import attach, says_if_unread
 
 KEY = "style_aligned.masks"
@@ -46,10 +46,9 @@ def target_mask(run: Run, options: Options, rows: Rows, size: tuple[int, int]) -
     mask = masks_of(options).target
     if mask is None or not rows.has_targets or not _covers(run, size):
         return None
-    images = window_of(options) or range(run.images)
     first = int(has_reference_row(options))  # none of a mask's targets, also where this call is without it
     _require_one_for_each(mask, run.images - first)
-    return mask.of_targets([image - first for image in images if image >= first])
+    return mask.of_targets([image - first for image in targets_of(run, options)])
 
 
 def _require_one_for_each(mask: Mask, targets: int) -> None:

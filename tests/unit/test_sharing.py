@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from attention import SoftmaxAttention
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import Layout, adain, attention, relative_error
@@ -49,24 +50,6 @@ any_options = st.fixed_dictionaries(
         "strength": st.floats(0.01, 1),
     }
 )
-
-
-class SoftmaxAttention:
-    """As the host calls it: heads side by side in the channels, an additive mask.
-
-    Without `takes_bias` it ignores a mask, as some kernels do.
-    """
-
-    def __init__(self, heads: int, takes_bias: bool = True) -> None:
-        self.heads, self.takes_bias = heads, takes_bias
-        self.logits = 0
-
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-        self.logits += query.shape[0] * query.shape[1] * key.shape[1]
-        bias = bias if self.takes_bias else None
-        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (query, key, value))
-        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return out.transpose(1, 2).flatten(2)
 
 
 def attend_with(heads: int) -> SoftmaxAttention:

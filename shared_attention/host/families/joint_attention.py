@@ -24,9 +24,11 @@ import torch
 from torch import Tensor
 
 from ...adain import Statistics, adain
-from ...attending import Projections
+from ...attending import Extension, Projections
 from ...keeping import Keeping
+from ...layers import LayerKey
 from ...masks import blended
+from ...places import Places
 from ...positions import KEY as POSITIONS
 from ...positions import ReferencePositions
 from ...rotary import Rotary
@@ -40,6 +42,7 @@ from .layouts import Pick, additive, flat, for_heads, heads_apart, of_rows, rota
 from .noting import current_layer, noting_layers, uncompiled_module
 
 if TYPE_CHECKING:
+    from ..recorded_attention import Looking
     from .transformer import Layer, Transformer
 
 
@@ -211,7 +214,8 @@ class _Joint:
         query, key = (self._back(x, self.rows.references) for x in (query, key))
         style = self.source.style_mask
         mask = None if style is None else style.of_tokens(self._placing.grid)[0]
-        found = features(Projections(query, key, value), settings, mask)
+        places = None if self.call.run.watch is None else Places.of(self._placing.grid, len(key))
+        found = features(Projections(query, key, value), settings, mask, places)
         return JointFeatures(found) if keeping is None else self._kept(found, keeping)
 
     def _kept(self, found: Features, keeping: Keeping) -> JointFeatures:
@@ -250,8 +254,27 @@ class _Joint:
         """What the targets get from rotated queries and keys: (chunks, targets, heads, tokens, channels)."""
         heads, settings = aligned.key.shape[2], self.call.settings
         placed = [Weighted(self._placed(each.features, aligned.key, heads), each.weight) for each in given]
-        own_tokens = self.image.stop - self.image.start
-        return share(aligned, extensions(placed, settings, own_tokens, aligned.key), settings.scale, attend, mask)
+        shared = extensions(placed, settings, self.image.stop - self.image.start, aligned.key)
+        if self.call.looking is not None:
+            self._look(self.call.looking, aligned, shared, attend, mask)
+        return share(aligned, shared, settings.scale, attend, mask)
+
+    def _look(
+        self,
+        looking: Looking,
+        aligned: Projections,
+        shared: Sequence[Extension],
+        attend: HostAttention,
+        mask: Tensor | None,
+    ) -> None:
+        """Record where the tokens of the targets' images look."""
+        of_image = aligned._replace(query=aligned.query[..., self.image, :])
+        if mask is not None and mask.shape[-2] > 1:
+            mask = mask[..., self.image, :]
+        grid, target = self._placing.grid, self.call.target_mask
+        blend = None if target is None else target.of_tokens(grid)
+        layer = cast("tuple[LayerKey, int]", self.slot)[0]
+        looking.at(layer, of_image, shared, grid, self.call.settings.scale, attend, mask, target_mask=blend)
 
     def target_mask(self, like: Tensor) -> Tensor:
         """(1, targets or 1, 1, tokens, 1); text speaks of the whole picture, so that it has the mean of the mask."""

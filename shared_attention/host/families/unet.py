@@ -18,6 +18,7 @@ from ...beside import share_beside
 from ...keeping import grid_of
 from ...layers import ALL, LayerKey, LayerSelection
 from ...masks import Mask, blended
+from ...places import Places
 from ...rows import Rows
 from ...sharing import Features, SharingSettings, align, extensions, features, given_statistics, kept, share
 from ...sources import Source
@@ -155,13 +156,22 @@ def shared_self_attention(query: Tensor, key: Tensor, value: Tensor, options: Op
         return previous(query, key, value, options) if previous else plain_attention(options, query, key, value)
     call.run.shared_layers += 1
     layer = SharedLayer(
-        Projections(query, key, value), slot, source, call.settings, layer_attention(options, call.run), call
+        Projections(query, key, value),
+        slot,
+        source,
+        call.settings,
+        layer_attention(options, call.run),
+        call,
+        int(options["n_heads"]),
     )
     return attend_in_rows(layer) if previous is None else attend_around(layer, previous, options)
 
 
 class SharedLayer(NamedTuple):
-    """A self-attention that shares, with the attention to use. call: it is part of; without one it has no masks."""
+    """A self-attention that shares, with the attention to use.
+
+    call: it is part of; without one it has no masks. heads: side by side in the channels.
+    """
 
     projections: Projections
     slot: BlockKey
@@ -169,6 +179,7 @@ class SharedLayer(NamedTuple):
     settings: SharingSettings
     attend: Attention
     call: Call | None = None
+    heads: int = 1
 
     def roles(self) -> tuple[Projections, Projections, list[Extension]]:
         """What references and targets have projected, the targets' aligned; and what these attend to besides."""
@@ -180,12 +191,33 @@ class SharedLayer(NamedTuple):
             return references, targets, []
         statistics = given_statistics(given)
         aligned = align(targets, statistics, self.settings.strength)
-        return references, aligned, extensions(given, self.settings, targets.key.shape[-2], targets.key)
+        shared = extensions(given, self.settings, targets.key.shape[-2], targets.key)
+        self._look(aligned, shared)
+        return references, aligned, shared
 
     def _features(self, references: Projections) -> Features:
         keeping, mask = self.source.keeping, self._of_tokens(self.source.style_mask, references.key)
-        found = features(references, self.settings, None if mask is None else mask[0])
-        return found if keeping is None else kept(found, keeping, self._grid(references.key))
+        grid = self._grid(references.key)
+        is_watched = self.call is not None and self.call.run.watch is not None
+        places = Places.of((1, *grid), len(references.key)) if is_watched and grid else None
+        found = features(references, self.settings, None if mask is None else mask[0], places)
+        return found if keeping is None else kept(found, keeping, grid)
+
+    def _look(self, aligned: Projections, shared: Sequence[Extension]) -> None:
+        """Record where the targets look, where somebody asks."""
+        if self.call is None or self.call.looking is None:
+            return
+        grid, mask = self._grid(aligned.query), self._of_tokens(self.call.target_mask, aligned.query)
+        if grid is None:
+            self.call.run.report(
+                "Record Attention leaves out layers whose tokens are not places of the picture: another node, such as "
+                "Token Merging, has merged them."
+            )
+            return
+        scale, attend = self.settings.scale, self.attend
+        self.call.looking.at(
+            self.slot[:2], aligned, shared, (1, *grid), scale, attend, heads=self.heads, target_mask=mask
+        )
 
     def target_mask(self) -> Tensor | None:
         """(1, targets or 1, tokens, 1)"""
