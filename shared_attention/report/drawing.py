@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..sheet import (
+    ACCENT,
+    CELL,
+    COLUMNS,
+    FAINT,
+    GAP,
+    INK,
+    LINE,
+    MARGIN,
+    PAPER,
+    TEXT,
+    TITLE,
+    WARNING,
+    draw_picture,
+    font,
+    wrapped,
+)
 from .measure import Measured
 from .wording import falls_out, number, rows_of_means
 
-PAPER, INK, FAINT, ACCENT, WARNING = "#faf9f6", "#26282c", "#74777d", "#c2410c", "#7c3aed"
-CELL = 176  # the longer side of a picture, in pixels
-COLUMNS = 8  # pictures beside each other, after which the row wraps
-MARGIN, GAP, FRAME = 24, 18, 4
-TITLE, TEXT = 22, 15  # type sizes
-LINE = TEXT + 6
 _MEASURE, _VALUE, _MEANING = 84, 130, 290  # widths of the columns of means
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def drawn(sets: list[Measured]) -> Tensor:
@@ -37,38 +46,38 @@ def drawn(sets: list[Measured]) -> Tensor:
 
 
 def _draw_means(draw: ImageDraw.ImageDraw, sets: list[Measured]) -> None:
-    draw.text((MARGIN, MARGIN), "Style Aligned: Report", INK, _font(TITLE))
+    draw.text((MARGIN, MARGIN), "Style Aligned: Report", INK, font(TITLE))
     top = 2 * MARGIN + TITLE - 8
-    draw.text((MARGIN, top), "mean", FAINT, _font(TEXT))
+    draw.text((MARGIN, top), "mean", FAINT, font(TEXT))
     for column, each in enumerate(sets):
         right = MARGIN + _MEASURE + (column + 1) * _VALUE - 20
-        draw.text((right, top), each.title, FAINT, _font(TEXT), anchor="ra")
+        draw.text((right, top), each.title, FAINT, font(TEXT), anchor="ra")
     for row, (name, meaning, values) in enumerate(rows_of_means(sets), 1):
         line = top + row * LINE
-        draw.text((MARGIN, line), name, INK, _font(TEXT))
+        draw.text((MARGIN, line), name, INK, font(TEXT))
         for column, value in enumerate(values):
-            draw.text((MARGIN + _MEASURE + (column + 1) * _VALUE - 20, line), value, INK, _font(TEXT), anchor="ra")
-        draw.text((MARGIN + _MEASURE + len(sets) * _VALUE, line), meaning, FAINT, _font(TEXT))
+            draw.text((MARGIN + _MEASURE + (column + 1) * _VALUE - 20, line), value, INK, font(TEXT), anchor="ra")
+        draw.text((MARGIN + _MEASURE + len(sets) * _VALUE, line), meaning, FAINT, font(TEXT))
 
 
 def _draw_set(sheet: Image.Image, of_set: Measured, top: int, columns: int) -> None:
     draw = ImageDraw.Draw(sheet)
     fallen = {name for name, _, _ in of_set.fallen_out()}
-    draw.text((MARGIN, top), of_set.title, INK, _font(TITLE))
-    for line in _wrapped(falls_out(of_set), sheet.width - 2 * MARGIN, _font(TEXT)):
+    draw.text((MARGIN, top), of_set.title, INK, font(TITLE))
+    for line in wrapped(falls_out(of_set), sheet.width - 2 * MARGIN, font(TEXT)):
         top += LINE
-        draw.text((MARGIN, top + 6), line, WARNING if fallen else FAINT, _font(TEXT))
+        draw.text((MARGIN, top + 6), line, WARNING if fallen else FAINT, font(TEXT))
     top += LINE + GAP
     for place, (name, picture) in enumerate(zip(of_set.names, of_set.pictures, strict=True)):
         left = MARGIN + (place % columns) * (CELL + GAP)
         y = top + (place // columns) * _cell_height(of_set)
         colour = ACCENT if place == 0 else WARNING if name in fallen else None
-        _draw_picture(sheet, picture, left, y, colour)
-        draw.text((left, y + CELL + 8), name, colour or INK, _font(TEXT))
+        draw_picture(sheet, picture, left, y, colour)
+        draw.text((left, y + CELL + 8), name, colour or INK, font(TEXT))
         for row, (label, value) in enumerate(_numbers(of_set, place), 1):
             below = y + CELL + 8 + row * LINE
-            draw.text((left, below), label, FAINT, _font(TEXT))
-            draw.text((left + CELL, below), value, INK, _font(TEXT), anchor="ra")
+            draw.text((left, below), label, FAINT, font(TEXT))
+            draw.text((left + CELL, below), value, INK, font(TEXT), anchor="ra")
 
 
 def _numbers(of_set: Measured, place: int) -> list[tuple[str, str]]:
@@ -77,38 +86,10 @@ def _numbers(of_set: Measured, place: int) -> list[tuple[str, str]]:
     return [*((label, value) for label, value in measured if value), ("contrast", number(of_set.contrasts[place]))]
 
 
-def _draw_picture(sheet: Image.Image, picture: Tensor, left: int, top: int, colour: str | None) -> None:
-    """In the middle of a square of CELL pixels, with a frame of `colour`."""
-    shown = Image.fromarray((picture * 255).round().byte().numpy())
-    scale = CELL / max(shown.size)
-    size = (max(1, round(shown.width * scale)), max(1, round(shown.height * scale)))
-    sharp = Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS
-    left, top = left + (CELL - size[0]) // 2, top + (CELL - size[1]) // 2
-    if colour:
-        box = (left - FRAME, top - FRAME, left + size[0] + FRAME - 1, top + size[1] + FRAME - 1)
-        ImageDraw.Draw(sheet).rectangle(box, fill=colour)
-    sheet.paste(shown.resize(size, sharp), (left, top))
-
-
 def _set_height(of_set: Measured, columns: int, width: int) -> int:
-    lines = len(_wrapped(falls_out(of_set), width - 2 * MARGIN, _font(TEXT)))
+    lines = len(wrapped(falls_out(of_set), width - 2 * MARGIN, font(TEXT)))
     return (lines + 1) * LINE + GAP + -(-len(of_set.names) // columns) * _cell_height(of_set) + GAP
 
 
 def _cell_height(of_set: Measured) -> int:
     return CELL + 8 + (2 + len(of_set.measures)) * LINE + GAP
-
-
-def _wrapped(text: str, width: int, font: Font) -> list[str]:
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
-
-
-def _font(size: int) -> Font:
-    return ImageFont.load_default(size)
