@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from ..shared_attention.host import style_folder
+from .attention_map import StyleAlignedAttentionMap, StyleAlignedRecordAttention
 from .invert import StyleAlignedInvert
 from .masks import StyleAlignedMasks
 from .positions import StyleAlignedPositions
@@ -36,4 +37,6 @@ class StyleAlignedExtension(ComfyExtension):
             StyleAlignedRecord,
             StyleAlignedReport,
             StyleAlignedMasks,
+            StyleAlignedRecordAttention,
+            StyleAlignedAttentionMap,
         ]

@@ -6,3 +6,6 @@ from comfy_api.latest import io
 
 StyleTrajectory = io.Custom("STYLE_TRAJECTORY")
 """A `shared_attention.trajectory.Trajectory`: a picture's latent at every noise level."""
+
+StyleAttention = io.Custom("STYLE_ATTENTION")
+"""A `shared_attention.attention_map.recording.AttentionRecord`: where the images of a model's runs looked."""

@@ -44,9 +44,9 @@ class Places(NamedTuple):
         """One where a token is in a region and else zero: (tokens, rows * columns)."""
         numbers = self.numbers[0]
         y, x = numbers // self.width % self.height, numbers % self.width
-        return one_hot(_cell(y, self.height, rows) * columns + _cell(x, self.width, columns), rows * columns)
+        return one_hot(region_of(y, self.height, rows) * columns + region_of(x, self.width, columns), rows * columns)
 
 
-def _cell(at: Tensor, side: int, cells: int) -> Tensor:
-    """Which of the cells along a side of so many tokens a token's middle is in."""
-    return (2 * at + 1) * cells // (2 * side)
+def region_of(at: Tensor, side: int, regions: int) -> Tensor:
+    """Which of the regions along a side of so many tokens the middle of token `at` is in."""
+    return (2 * at + 1) * regions // (2 * side)

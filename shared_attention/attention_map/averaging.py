@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..layers import LayerKey, LayerSelection
-from .looking import FINEST
+from ..places import region_of
+from .looking import FINEST, Seen
 from .recording import Look, RunLooks
 
 
@@ -74,7 +75,7 @@ def _map_of(number: int, looks: Sequence[Look]) -> TargetMap:
     of_each = [[(each, row) for each, row in seen if each.reference == reference] for reference in references]
     return TargetMap(
         torch.stack([_summed([each.mass[row, ..., None] for each, row in one])[..., 0] for one in of_each]) / len(own),
-        torch.stack([_fields([each.places[row] for each, row in one]) for one in of_each]) / len(own),
+        torch.stack([_fields(one) for one in of_each]) / len(own),
     )
 
 
@@ -85,20 +86,20 @@ def _summed(maps: Sequence[Tensor]) -> Tensor:
     return torch.stack(resized).sum(0).movedim(0, -1)
 
 
-def _fields(places: Sequence[Tensor]) -> Tensor:
-    """The sum of shares of regions (rows, columns, rows and columns of regions), on the common fields."""
-    spread = [_spread(_spread(each.float(), -1), -2) for each in places]
+def _fields(seen: Sequence[tuple[Seen, int]]) -> Tensor:
+    """The sum of what was seen of regions by the target in a row, on the common fields."""
+    spread = [_spread(_spread(each.places[row].float(), -1, each.tokens[1]), -2, each.tokens[0]) for each, row in seen]
     summed = _summed([each.flatten(-2) for each in spread])
     return summed.view(*summed.shape[:-1], FINEST, FINEST)
 
 
-def _spread(shares: Tensor, axis: int) -> Tensor:
+def _spread(shares: Tensor, axis: int, tokens: int) -> Tensor:
     """What regions along an axis have, on FINEST fields: each field gets as much of it as of the region's length."""
-    regions = shares.shape[axis]
-    edges = torch.arange(regions + 1) / regions
-    fields = torch.arange(FINEST + 1) / FINEST
-    common = torch.minimum(edges[1:, None], fields[1:]) - torch.maximum(edges[:-1, None], fields[:-1])
-    return (shares.movedim(axis, -1) @ (common.clamp_min(0.0) * regions)).movedim(-1, axis)
+    regions = region_of(torch.arange(tokens), tokens, shares.shape[axis])
+    lengths = torch.bincount(regions) / tokens
+    ends, fields = lengths.cumsum(0)[:, None], torch.arange(FINEST + 1) / FINEST
+    common = torch.minimum(ends, fields[1:]) - torch.maximum(ends - lengths[:, None], fields[:-1])
+    return (shares.movedim(axis, -1) @ (common.clamp_min(0.0) / lengths[:, None])).movedim(-1, axis)
 
 
 def _in_order(looks: Sequence[Look]) -> list[LayerKey]:

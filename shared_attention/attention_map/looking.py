@@ -26,12 +26,14 @@ class Seen(NamedTuple):
     """Of one reference, by the targets of a call: shares of the softmax's mass, means over heads and chunks.
 
     reference: its number. mass: on all of it, (targets, rows, columns) of the target. places: on each of its regions,
-    (targets, rows, columns, rows of regions, columns of regions), in float16.
+    (targets, rows, columns, rows of regions, columns of regions), in float16. tokens: rows and columns of the
+    reference's, which regions are made of.
     """
 
     reference: int
     mass: Tensor
     places: Tensor
+    tokens: tuple[int, int]
 
 
 def look(
@@ -63,7 +65,7 @@ def look(
         by_place = shares.reshape(len(shares), *numbers.shape, -1).mean(1)
         of_each = torch.split(by_place, [rows * columns for rows, columns in regions], -1)
         every_one = zip(references, of_each, regions, strict=True)
-        return [_seen(reference.reference, shares, of_it) for reference, shares, of_it in every_one]
+        return [_seen(*of_one) for of_one in every_one]
 
 
 def _regions(references: Sequence[Extension], room: int) -> list[tuple[int, int]]:
@@ -78,8 +80,9 @@ def _parts(reference: Extension, regions: tuple[int, int]) -> Tensor:
     return reference.places.parts(*regions)
 
 
-def _seen(reference: int, shares: Tensor, regions: tuple[int, int]) -> Seen:
+def _seen(reference: Extension, shares: Tensor, regions: tuple[int, int]) -> Seen:
     """shares: (targets, rows, columns, regions)."""
     rows, columns = (min(FINEST, side) for side in shares.shape[1:3])
     coarse = adaptive_avg_pool2d(shares.movedim(-1, 1), (rows, columns)).movedim(1, -1)
-    return Seen(reference, shares.sum(-1), coarse.reshape(*coarse.shape[:-1], *regions).half())
+    places, tokens = coarse.reshape(*coarse.shape[:-1], *regions).half(), reference.places
+    return Seen(reference.reference, shares.sum(-1), places, (tokens.height, tokens.width) if tokens else regions)
