@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from devtools import matrix
-from devtools.fetch import RELEASES
-from devtools.host import NEEDED_TO_TEST, Host, HostError, check_modules, find_or_fetch
+from devtools.comfyui import matrix
+from devtools.comfyui.choose import NEEDED_TO_TEST, Host, HostError, check_modules, find_or_fetch
+from devtools.comfyui.fetch import RELEASES
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "devtools" / "requirements"
@@ -85,13 +85,15 @@ COMMANDS = {
         of_arguments=in_two_processes,
     ),
     "matrix": Command(
-        "devtools.matrix",
+        "devtools.comfyui.matrix",
         "run the tests on every pinned release and print a table: all of them on the newest, and "
         f"{', '.join(matrix.ON_OLDER_HOSTS)} on the older ones, or those named. With --jobs N "
         "N releases at a time, with --older all but the newest; all else goes to pytest",
     ),
-    "serve": Command("devtools.serve", "start ComfyUI in the browser with the pack in it", serve_options),
-    "bench": Command("devtools.bench", "measure time and memory of a UNet step; all else goes to the program"),
+    "serve": Command("devtools.comfyui.serve", "start ComfyUI in the browser with the pack in it", serve_options),
+    "bench": Command(
+        "devtools.measuring.bench", "measure time and memory of a UNet step; all else goes to the program"
+    ),
     "train": Command("toy.train", "train a small icon model, or go on training it; all else goes to the program"),
     "evaluate": Command(
         "devtools.evaluate",

@@ -15,11 +15,20 @@ from pathlib import Path
 
 from PIL import Image
 
+from devtools.comfyui.icon_model import ICON_MODELS
+from devtools.comfyui.server import PromptFailed, PromptRejected, Server, ServerError, stop_on_signals
+from devtools.comfyui.workflow import (
+    Graph,
+    ObjectInfo,
+    WorkflowError,
+    bypass,
+    matching,
+    set_widget,
+    to_prompt,
+    widget_values,
+)
 from devtools.commands import ROOT, demo_options
-from devtools.icon_model import ICON_MODELS
-from devtools.server import PromptFailed, PromptRejected, Server, ServerError, stop_on_signals
-from devtools.sheet import Row, comparison
-from devtools.workflow import Graph, ObjectInfo, WorkflowError, bypass, matching, set_widget, to_prompt, widget_values
+from devtools.pictures.comparison_sheet import Row, comparison
 
 WORKFLOWS = ROOT / "workflows"
 DEFAULT_WORKFLOW = "style_aligned_sd15"

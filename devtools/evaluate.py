@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from devtools.comfyui.icon_model import ICON_MODELS
 from devtools.evaluation import drawing, model_quality, report
 from devtools.evaluation.drawing import SAMPLES, SAMPLES_AT_ONCE, Shelf, Studio, Task
 from devtools.evaluation.readings import Reading
 from devtools.evaluation.sets import plan
 from devtools.evaluation.summary import Goals, Values, consistency, distance_to, metrics
 from devtools.evaluation.variants import OF_MODEL, SHOWN, VARIANTS, Variant
-from devtools.icon_model import ICON_MODELS
 from toy import judge
 from toy.precision import half_precision
 

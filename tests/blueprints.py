@@ -6,8 +6,8 @@ import copy
 import json
 from pathlib import Path
 
-from devtools.server import ROOT
-from devtools.workflow import Graph, Node
+from devtools.comfyui.server import ROOT
+from devtools.comfyui.workflow import Graph, Node
 
 BLUEPRINTS = ROOT / "subgraphs"
 NAMES = sorted(path.stem for path in BLUEPRINTS.glob("*.json"))

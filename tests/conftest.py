@@ -16,7 +16,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from devtools.inprocess import load_pack, start_host  # noqa: E402
+from devtools.comfyui.inprocess import load_pack, start_host  # noqa: E402
 
 TOGETHER = {"browser", "evaluation", "server"}
 """Folders whose tests run on one server, or on what one program has drawn."""

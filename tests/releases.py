@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from comfyui_version import __version__ as HOST
 
-from devtools.workflow import Graph, ObjectInfo, matching, widget_values
+from devtools.comfyui.workflow import Graph, ObjectInfo, matching, widget_values
 
 MINIATURES = Path(__file__).parent / "server" / "miniatures"
 """The extension that gives a server the files which the workflows for transformers name, of the models it knows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from devtools.server import PACK_NAME
+from devtools.comfyui.server import PACK_NAME
 
 
 def pack_nodes(object_info: dict[str, Any]) -> dict[str, Any]:

@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from devtools.comfyui.icon_model import ICON_MODELS, load_icon_model, placed, shared
+from devtools.comfyui.inprocess import load_pack, start_host
 from devtools.evaluation.model_quality import captions
 from devtools.evaluation.readings import Reading, read
 from devtools.evaluation.sets import TARGETS, Plan, plan
 from devtools.evaluation.variants import VARIANTS, Apart, Variant
-from devtools.icon_model import ICON_MODELS, load_icon_model, placed, shared
-from devtools.inprocess import load_pack, start_host
 from toy import icons, judge
 from toy.precision import half_precision
 

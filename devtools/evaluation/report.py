@@ -12,7 +12,7 @@ from devtools.evaluation.model_quality import Quality
 from devtools.evaluation.sets import TARGETS, Plan
 from devtools.evaluation.summary import STYLE_HEADS, Estimate, Goals, Values
 from devtools.evaluation.variants import Variant
-from devtools.sheet import Row, comparison
+from devtools.pictures.comparison_sheet import Row, comparison
 from toy import icons
 
 COLUMNS = {

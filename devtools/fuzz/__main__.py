@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from devtools.comfyui.server import ROOT, stop_on_signals
 from devtools.fuzz.campaign import Campaign, FuzzedServer, Report, replay
-from devtools.server import ROOT, stop_on_signals
 
 CHUNK = 100
 """Runs between two lines of progress."""

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from devtools.client import Prompt, PromptFailed, PromptRejected
+from devtools.comfyui.client import Prompt, PromptFailed, PromptRejected
+from devtools.comfyui.server import ROOT, Server, ServerError
+from devtools.comfyui.workflow import ObjectInfo
 from devtools.fuzz import outcomes, plain
 from devtools.fuzz.graphs import OURS, STYLES, TEST, Run, random_run
 from devtools.fuzz.mistakes import make_mistakes
 from devtools.fuzz.outcomes import BUG, FINISHED, HOST, Outcome
 from devtools.fuzz.twins import both, twins
-from devtools.server import ROOT, Server, ServerError
-from devtools.workflow import ObjectInfo
 
 EXTENSION = ROOT / "tests" / "robustness" / "extension"
 MISTAKEN = 0.35

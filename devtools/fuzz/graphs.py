@@ -9,7 +9,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from devtools.client import Prompt
+from devtools.comfyui.client import Prompt
+from devtools.comfyui.workflow import ObjectInfo
 from devtools.fuzz.values import (
     GUIDANCE,
     HOST_PATCHES,
@@ -19,7 +20,6 @@ from devtools.fuzz.values import (
     positions,
     sharing_settings,
 )
-from devtools.workflow import ObjectInfo
 
 FAMILIES = ["sd15", "sd15", "sd15", "sdxl", "sd2", "sd15_inpainting", "sdxl_refiner", "flux", "flux", "sd3"]
 SIZES = [(8, 8), (8, 8), (8, 8), (8, 12), (7, 11), (16, 16)]

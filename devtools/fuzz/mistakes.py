@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from devtools.comfyui.workflow import ObjectInfo
 from devtools.fuzz.graphs import (
     APART,
     FAMILIES,
@@ -21,7 +22,6 @@ from devtools.fuzz.graphs import (
     Run,
     style_name,
 )
-from devtools.workflow import ObjectInfo
 
 Mistake = Callable[[random.Random, Run], bool]
 """Makes the mistake in the run's graph; False where the graph has no place for it."""

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from devtools.client import PromptFailed, PromptRejected, Result
+from devtools.comfyui.client import PromptFailed, PromptRejected, Result
+from devtools.comfyui.server import PACK_NAME
 from devtools.fuzz.graphs import SAVE, TEST, Run
-from devtools.server import PACK_NAME
 
 FINISHED, REFUSED, REJECTED = "finished", "refused by the pack", "rejected by ComfyUI's checks"
 TROUBLE, INTERRUPTED, HOST, BUG = "another node's trouble", "interrupted", "fails without the pack too", "BUG"

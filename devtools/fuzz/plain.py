@@ -6,7 +6,7 @@ import copy
 import itertools
 from typing import Any
 
-from devtools.client import Prompt
+from devtools.comfyui.client import Prompt
 from devtools.fuzz.graphs import APART, INVERT, POSITIONS, RECORD, REFERENCE, SAVE, SHARE, TEST
 
 FAMILIES = ["sd15", "sdxl", "sd2", "sd15_inpainting", "sdxl_refiner", "flux", "sd3"]

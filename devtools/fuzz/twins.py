@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from devtools.client import Prompt
+from devtools.comfyui.client import Prompt
 from devtools.fuzz.graphs import APART, PROMPTS, REFERENCE, SHARE, TEST, Run
 from devtools.fuzz.plain import without_the_pack
 from devtools.fuzz.values import TRANSFORMERS

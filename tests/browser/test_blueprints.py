@@ -8,9 +8,9 @@ from playwright.sync_api import expect
 from test_nodes import search
 from workbench import STEPS
 
-from devtools.subgraphs import expand
-from devtools.thumbnails import PICTURE_SIZE
-from devtools.workflow import to_prompt
+from devtools.comfyui.subgraphs import expand
+from devtools.comfyui.workflow import to_prompt
+from devtools.pictures.thumbnails import PICTURE_SIZE
 
 KNOBS = {"width": PICTURE_SIZE, "height": PICTURE_SIZE, "steps": STEPS}
 KEPT = "gingerbread_00001_.safetensors"

@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 from workbench import FOR_ICONS, Workbench
 
-from devtools.client import Client
-from devtools.thumbnails import THUMBNAIL_SIZE
+from devtools.comfyui.client import Client
+from devtools.pictures.thumbnails import THUMBNAIL_SIZE
 
 RECORDING = bool(os.environ.get("RECORD"))
 RECORD = Path(__file__).with_name("newcomer")

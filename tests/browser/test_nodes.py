@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, expect
 
-from devtools.client import Client
+from devtools.comfyui.client import Client
 
 SNAPSHOT = Path(__file__).resolve().parents[1] / "server" / "node_schemas.json"
 SCHEMAS = json.loads(SNAPSHOT.read_text(encoding="utf-8"))

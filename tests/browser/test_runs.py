@@ -11,8 +11,8 @@ from releases import skip_without_its_model
 from test_templates import NAMES, shipped
 from workbench import FOR_ICONS, STEPS
 
-from devtools.client import Client
-from devtools.thumbnails import PICTURE_SIZE
+from devtools.comfyui.client import Client
+from devtools.pictures.thumbnails import PICTURE_SIZE
 
 SAVED = re.compile(r"style_references/\S+\.safetensors")
 LONG_NODES = ("StyleAlignedInvert", "KSampler")

@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import expect
 from releases import skip_without_its_model
 
-from devtools.client import Client
-from devtools.thumbnails import THUMBNAIL_SIZE, WORKFLOWS
-from devtools.workflow import Graph, to_prompt
+from devtools.comfyui.client import Client
+from devtools.comfyui.workflow import Graph, to_prompt
+from devtools.pictures.thumbnails import THUMBNAIL_SIZE, WORKFLOWS
 
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 WRITTEN = ("id", "type", "title", "pos", "mode", "widgets_values", "properties", "color", "bgcolor")

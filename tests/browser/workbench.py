@@ -10,10 +10,10 @@ from typing import Any
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, TimeoutError, expect
 
-from devtools.client import Prompt
-from devtools.server import PACK_NAME
-from devtools.thumbnails import PICTURE_SIZE
-from devtools.workflow import Graph
+from devtools.comfyui.client import Prompt
+from devtools.comfyui.server import PACK_NAME
+from devtools.comfyui.workflow import Graph
+from devtools.pictures.thumbnails import PICTURE_SIZE
 
 PATIENCE = 180_000.0  # milliseconds, for a busy machine; no test takes long where nothing is wrong
 CLICKS = 3

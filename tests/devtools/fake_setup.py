@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from devtools import fetch
-from devtools.fetch import python_in
-from devtools.steps import Steps
+from devtools.comfyui import fetch
+from devtools.comfyui.fetch import python_in
+from devtools.comfyui.logged_commands import Steps
 
 
 class FakeSteps(Steps):

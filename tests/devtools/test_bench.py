@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from devtools.bench import SD15, with_sharing
-from devtools.bench_apart import SDXL, Apart, Model, apart_variants, bank_bytes, merged_by_mass, models
+from devtools.measuring.bench import SD15, with_sharing
+from devtools.measuring.bench_apart import SDXL, Apart, Model, apart_variants, bank_bytes, merged_by_mass, models
 
 SMALL = {**SD15, "model_channels": 32, "num_heads": 4, "context_dim": 64}
 SIDE = 16

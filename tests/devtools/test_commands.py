@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from devtools import commands
+from devtools.comfyui.choose import Host, HostError
 from devtools.commands import ROOT, main
-from devtools.host import Host, HostError
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, list[
         ("--comfyui here test -x", ("pytest", "here", ["-x"])),
         ("test -x --comfyui here", ("pytest", "here", ["-x"])),
         ("test --host 0.24.0 -x", ("pytest", "0.24.0", ["-x"])),
-        ("--host=0.30.0 serve --port 80", ("devtools.serve", "0.30.0", ["--port", "80"])),
-        ("bench --size 512", ("devtools.bench", None, ["--size", "512"])),
+        ("--host=0.30.0 serve --port 80", ("devtools.comfyui.serve", "0.30.0", ["--port", "80"])),
+        ("bench --size 512", ("devtools.measuring.bench", None, ["--size", "512"])),
         ("demo --steps 4 --seed 2", ("devtools.demo", None, ["--steps", "4", "--seed", "2"])),
-        ("serve --port 80", ("devtools.serve", None, ["--port", "80"])),
+        ("serve --port 80", ("devtools.comfyui.serve", None, ["--port", "80"])),
         ("train --steps 9", ("toy.train", None, ["--steps", "9"])),
         ("evaluate --sets 9", ("devtools.evaluate", None, ["--sets", "9"])),
     ],
@@ -95,7 +95,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
 from devtools.commands import Command, _hand_over
-from devtools.host import Host
+from devtools.comfyui.choose import Host
 sys.exit(_hand_over(Command("program", ""), Host(Path("there"), Path(sys.executable)), ["5"]))
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == status

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from devtools import demo
+from devtools.comfyui.workflow import matching, widget_values
 from devtools.commands import demo_options
 from devtools.demo import DemoError, keep, load_workflow, prepare, read_prompts
-from devtools.workflow import matching, widget_values
 
 OBJECT_INFO: dict[str, Any] = {
     "CheckpointLoaderSimple": {

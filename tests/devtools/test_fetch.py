@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from devtools import fetch
-from devtools.fetch import (
+from devtools.comfyui import fetch
+from devtools.comfyui.fetch import (
     DEFAULT_RELEASE,
     RELEASES,
     REQUIREMENTS,
@@ -22,7 +22,7 @@ from devtools.fetch import (
     index_settings,
     python_in,
 )
-from devtools.steps import HostError
+from devtools.comfyui.logged_commands import HostError
 
 FAKE_SETUP = Path(__file__).with_name("fake_setup.py")
 STEPS = 6

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from devtools import matrix
-from devtools.fetch import DEFAULT_RELEASE, RELEASES
+from devtools.comfyui import matrix
+from devtools.comfyui.fetch import DEFAULT_RELEASE, RELEASES
 
 OLD = "0.24.0"
 FAKE_DEV = """

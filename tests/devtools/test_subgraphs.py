@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from devtools.subgraphs import expand
+from devtools.comfyui.subgraphs import expand
 
 
 def link(number: int, origin: tuple[int, int], target: tuple[int, int]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from devtools.thumbnails import THUMBNAIL_SIZE, beside_given, sheet_of_rows
+from devtools.pictures.thumbnails import THUMBNAIL_SIZE, beside_given, sheet_of_rows
 
 
 def picture(colour: str = "red", width: int = 32, height: int = 32) -> Image.Image:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from devtools.workflow import WorkflowError, bypass, set_widget, to_prompt
+from devtools.comfyui.workflow import WorkflowError, bypass, set_widget, to_prompt
 
 OBJECT_INFO: dict[str, Any] = {
     "Loader": {"input": {"required": {"name": [["a.safetensors", "b.safetensors"]]}}},

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
+from devtools.comfyui.icon_model import ICON_MODELS, load_icon_model, placed, shared
 from devtools.evaluation.variants import OF_MODEL, VARIANTS
-from devtools.icon_model import ICON_MODELS, load_icon_model, placed, shared
 from toy import icons
 
 STEPS, ROWS = 7, 2  # so many that half and 60% of them are not the same

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from devtools.icon_model import Loaded, load_icon_model
-from devtools.server import FLUX_CHECKPOINT
+from devtools.comfyui.icon_model import Loaded, load_icon_model
+from devtools.comfyui.server import FLUX_CHECKPOINT
 from toy import icons, sampling
 from toy.architecture import LATENT_SCALE, TEXT_WIDTH
 

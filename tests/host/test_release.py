@@ -11,7 +11,7 @@ import pytest
 import style_aligned
 from style_aligned.shared_attention.host.release import LOWEST, require_release
 
-from devtools.fetch import RELEASES
+from devtools.comfyui.fetch import RELEASES
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from devtools.package import comfy_cli, copy_tracked_files, pack
-from devtools.server import PACK_NAME
-from devtools.steps import HostError
+from devtools.comfyui.logged_commands import HostError
+from devtools.comfyui.server import PACK_NAME
+from devtools.publishing.package import comfy_cli, copy_tracked_files, pack
 
 
 @pytest.fixture(scope="session")

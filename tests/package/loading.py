@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from devtools.import_time import host_with_its_nodes, load, modules_of
+from devtools.measuring.import_time import host_with_its_nodes, load, modules_of
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES_TO_FILES = (

@@ -6,7 +6,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from devtools.package import MAX_BYTES, report
+from devtools.publishing.package import MAX_BYTES, report
 
 TOP_LEVEL = {
     "__init__.py", "nodes", "shared_attention", "web", "locales", "workflows", "subgraphs",

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from devtools.comfyui.fetch import DEFAULT_RELEASE, RELEASES
+from devtools.comfyui.matrix import ON_OLDER_HOSTS
 from devtools.commands import COMMANDS
-from devtools.fetch import DEFAULT_RELEASE, RELEASES
-from devtools.matrix import ON_OLDER_HOSTS
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -89,7 +89,9 @@ def test_scripts_run_what_there_is(path):
 def test_every_supported_host_is_tested():
     runs = workflow("test")["jobs"]["test"]["strategy"]["matrix"]["include"]
     must_pass = [run for run in runs if not run.get("smoke")]
-    assert {run["host"] for run in must_pass} == set(RELEASES), "devtools/fetch.py has other releases than test.yml"
+    assert {run["host"] for run in must_pass} == set(RELEASES), (
+        "devtools/comfyui/fetch.py has other releases than test.yml"
+    )
     for run in must_pass:
         assert run.get("tests", "").split() == ([] if run["host"] == DEFAULT_RELEASE else list(ON_OLDER_HOSTS))
     assert all((ROOT / path).is_dir() for run in runs for path in run.get("tests", "").split())
@@ -110,7 +112,7 @@ def test_nothing_is_published_untested():
     assert list(publish["on"]["push"]) == ["tags"]
     jobs = publish["jobs"]
     assert jobs["tests"]["uses"] == "./.github/workflows/test.yml"
-    assert "devtools.release" in jobs["ready"]["steps"][-1]["run"]
+    assert "devtools.publishing.release" in jobs["ready"]["steps"][-1]["run"]
     assert set(jobs["registry"]["needs"]) == {"ready", "tests"}
     assert jobs["release"]["needs"] == "registry"
 

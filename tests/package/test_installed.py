@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from devtools.server import PACK_NAME, Server
-from devtools.thumbnails import place_pictures, with_icon_model
-from devtools.workflow import ObjectInfo, set_widget, to_prompt
+from devtools.comfyui.server import PACK_NAME, Server
+from devtools.comfyui.workflow import ObjectInfo, set_widget, to_prompt
+from devtools.pictures.thumbnails import place_pictures, with_icon_model
 
 SNAPSHOT = Path(__file__).resolve().parents[1] / "server" / "node_schemas.json"
 NODES = sorted(json.loads(SNAPSHOT.read_text(encoding="utf-8")))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools.import_time import WITHOUT_NODES
+from devtools.measuring.import_time import WITHOUT_NODES
 
 PROGRAM = Path(__file__).with_name("loading.py")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from devtools.package import PackageError, comfy_cli, copy_tracked_files, pack, validate
-from devtools.registry_pictures import FOLDER, PICTURES
-from devtools.release import project
-from devtools.server import PACK_NAME
-from devtools.steps import HostError
+from devtools.comfyui.logged_commands import HostError
+from devtools.comfyui.server import PACK_NAME
+from devtools.pictures.registry_pictures import FOLDER, PICTURES
+from devtools.publishing.package import PackageError, comfy_cli, copy_tracked_files, pack, validate
+from devtools.publishing.release import project
 
 ROOT = Path(__file__).resolve().parents[2]
 

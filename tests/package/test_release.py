@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools.release import changes, code_version, main, problems, project
+from devtools.publishing.release import changes, code_version, main, problems, project
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = project()["project"]["version"]
@@ -79,7 +79,11 @@ def test_the_repository_has_to_be_named(root):
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib is younger than this Python")
 def test_it_needs_nothing_but_python():
     answer = subprocess.run(
-        [sys.executable, "-S", "-m", "devtools.release", VERSION], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-S", "-m", "devtools.publishing.release", VERSION],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip() == changes()[VERSION]

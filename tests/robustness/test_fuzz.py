@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from devtools.client import PromptFailed, PromptRejected
+from devtools.comfyui.client import PromptFailed, PromptRejected
+from devtools.comfyui.server import PACK_NAME, Server
 from devtools.fuzz import outcomes
 from devtools.fuzz.__main__ import summary
 from devtools.fuzz.campaign import Campaign, FuzzedServer, replay
@@ -19,7 +20,6 @@ from devtools.fuzz.mistakes import MISTAKES, make_mistakes
 from devtools.fuzz.outcomes import BUG, FINISHED, HOST, INTERRUPTED, REFUSED, REJECTED, TROUBLE, Outcome
 from devtools.fuzz.twins import both, twins
 from devtools.fuzz.values import HOST_PATCHES
-from devtools.server import PACK_NAME, Server
 
 RUNS = 80
 SEED = 1

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from releases import MINIATURES, skip_without_its_model
 
-from devtools.server import Result, Server, link_folder
-from devtools.thumbnails import CONTINUING, WORKFLOWS, place_pictures, with_icon_model, with_size
-from devtools.workflow import Graph, ObjectInfo, set_widget, to_prompt
+from devtools.comfyui.server import Result, Server, link_folder
+from devtools.comfyui.workflow import Graph, ObjectInfo, set_widget, to_prompt
+from devtools.pictures.thumbnails import CONTINUING, WORKFLOWS, place_pictures, with_icon_model, with_size
 
 Pictures = list[np.ndarray]
 

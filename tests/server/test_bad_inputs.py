@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from devtools.server import PromptFailed, PromptRejected
-from devtools.workflow import set_widget, to_prompt
+from devtools.comfyui.server import PromptFailed, PromptRejected
+from devtools.comfyui.workflow import set_widget, to_prompt
 
 SHARING, PROMPTS = "StyleAlignedShareAttention", "StyleAlignedPrompts"
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from blueprints import CONTINUING, NAMES, around, blueprint
 
-from devtools.server import PACK_NAME
-from devtools.subgraphs import INPUTS, OUTPUTS, expand
-from devtools.thumbnails import PICTURE_SIZE
-from devtools.workflow import bypass, matching, set_widget, widget_values
+from devtools.comfyui.server import PACK_NAME
+from devtools.comfyui.subgraphs import INPUTS, OUTPUTS, expand
+from devtools.comfyui.workflow import bypass, matching, set_widget, widget_values
+from devtools.pictures.thumbnails import PICTURE_SIZE
 
 SHARING, APART = "StyleAlignedShareAttention", "StyleAlignedReference"
 

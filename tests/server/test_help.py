@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 from schemas import inputs, pack_nodes
 
-from devtools import help_plans
-from devtools.help_pictures import PICTURES
-from devtools.server import PACK_NAME, ROOT, Server
+from devtools.comfyui.server import PACK_NAME, ROOT, Server
+from devtools.pictures import help_plans
+from devtools.pictures.help_pictures import PICTURES
 
 PAGES = ROOT / "web" / "docs"
 NODES = sorted(page.stem for page in PAGES.glob("*.md"))

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from releases import since
 
-from devtools.thumbnails import ENLARGED, FRAME, PICTURE_SIZE, WORKFLOWS
-from devtools.workflow import bypass, set_widget
+from devtools.comfyui.workflow import bypass, set_widget
+from devtools.pictures.thumbnails import ENLARGED, FRAME, PICTURE_SIZE, WORKFLOWS
 
 SHARING, REFERENCE = "StyleAlignedShareAttention", "StyleAlignedReference"
 WIDE, LONG, LARGE = 2 * PICTURE_SIZE, 4 * PICTURE_SIZE, round(ENLARGED * PICTURE_SIZE)

@@ -12,7 +12,7 @@ from typing import Any
 
 from schemas import inputs, pack_nodes
 
-from devtools.server import TOY_NAME
+from devtools.comfyui.server import TOY_NAME
 
 SNAPSHOT = Path(__file__).with_name("node_schemas.json")
 CALLED = {

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from schemas import inputs, pack_nodes
 
-from devtools.server import Server
-from devtools.workflow import to_prompt
+from devtools.comfyui.server import Server
+from devtools.comfyui.workflow import to_prompt
 
 BATCH, INVERTING, SAMPLING = (
     "StyleAlignedBatchAlign",

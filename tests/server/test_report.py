@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from devtools.client import Prompt
-from devtools.server import PromptFailed
+from devtools.comfyui.client import Prompt
+from devtools.comfyui.server import PromptFailed
 
 REPORT = "StyleAlignedReport"
 

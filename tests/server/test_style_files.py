@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load_file
 from style_aligned.shared_attention.style_file import decode, encode
 
-from devtools.client import Prompt
-from devtools.server import PACK_NAME, PromptFailed, PromptRejected, Server
-from devtools.workflow import set_widget, to_prompt
+from devtools.comfyui.client import Prompt
+from devtools.comfyui.server import PACK_NAME, PromptFailed, PromptRejected, Server
+from devtools.comfyui.workflow import set_widget, to_prompt
 
 LOAD, SAVE, PROMPTS = "StyleAlignedLoadStyle", "StyleAlignedSaveStyle", "StyleAlignedPrompts"
 FROM_IMAGE = ["style_from_image", "style_from_image_inverted"]

@@ -9,8 +9,8 @@ import urllib.request
 import pytest
 from PIL import Image
 
-from devtools.server import PACK_NAME
-from devtools.thumbnails import WORKFLOWS
+from devtools.comfyui.server import PACK_NAME
+from devtools.pictures.thumbnails import WORKFLOWS
 
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 

@@ -11,8 +11,8 @@ import re
 import numpy as np
 import pytest
 
-from devtools.thumbnails import LINE_PICTURE, PICTURE_SIZE, WORKFLOWS
-from devtools.workflow import bypass, matching, set_widget, widget_values
+from devtools.comfyui.workflow import bypass, matching, set_widget, widget_values
+from devtools.pictures.thumbnails import LINE_PICTURE, PICTURE_SIZE, WORKFLOWS
 
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in WORKFLOWS.glob("*.json")}
 NAMES = sorted(name for name, text in TEXTS.items() if '"StyleAlignedReference"' not in text)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from devtools.icon_model import Loaded, load_icon_model
+from devtools.comfyui.icon_model import Loaded, load_icon_model
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from devtools import help_pictures, help_plans
-from devtools.help_pictures import Artist, style_folder
+from devtools.pictures import help_pictures, help_plans
+from devtools.pictures.help_pictures import Artist, style_folder
 
 BY_NAME = {picture.name: picture for picture in help_plans.pictures()}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from devtools.server import TOY_CHECKPOINT
+from devtools.comfyui.server import TOY_CHECKPOINT
 from toy import icons
 from toy.text_encoder import TextEncoder
 

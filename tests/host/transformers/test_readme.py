@@ -11,7 +11,7 @@ from comfyui_version import __version__ as HOST
 from registry import SUPPORTED
 from style_aligned.shared_attention.host import families
 
-from devtools.fetch import RELEASES
+from devtools.comfyui.fetch import RELEASES
 
 README = Path(__file__).resolve().parents[3] / "README.md"
 

@@ -1,6 +1,6 @@
 """Draw the thumbnails beside the workflows: each graph's own set, as the icon model draws it.
 
-    COMFYUI_PATH=path/to/ComfyUI python -m devtools.thumbnails [NAME ...]
+    COMFYUI_PATH=path/to/ComfyUI python -m devtools.pictures.thumbnails [NAME ...]
 
 Runs in the host's Python. The graphs run as they are but for what the small model needs: its checkpoint, its size, and
 icons in place of the host's example picture and its description. Graphs for transformers have the icon transformer.
@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from devtools.server import FLUX_CHECKPOINT, ROOT, TOY_CHECKPOINT, Prompt, Server
-from devtools.workflow import Graph, Node, ObjectInfo, bypass, set_widget, to_prompt, widget_values
+from devtools.comfyui.server import FLUX_CHECKPOINT, ROOT, TOY_CHECKPOINT, Prompt, Server
+from devtools.comfyui.workflow import Graph, Node, ObjectInfo, bypass, set_widget, to_prompt, widget_values
 from toy.control import CHECKPOINT_NAME
 from toy.icons import FRAME, SHAPES, draw, place, random_style, words
 

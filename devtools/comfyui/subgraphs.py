@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from devtools.workflow import Graph, Node
+from devtools.comfyui.workflow import Graph, Node
 
 INPUTS, OUTPUTS = -10, -20
 """The ids by which links inside a subgraph name its own inputs and outputs."""

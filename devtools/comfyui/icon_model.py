@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devtools.server import FLUX_CHECKPOINT, TOY_CHECKPOINT
+from devtools.comfyui.server import FLUX_CHECKPOINT, TOY_CHECKPOINT
 
 SHARING_DEFAULTS = {
     "scale": 1.0, "shift": 0.0, "share_group_norm": False, "adain_queries": True, "adain_keys": True,

@@ -1,6 +1,6 @@
 """Draw the icon and the banner that the Comfy registry shows of the pack: icons in a style that a set shares.
 
-    python -m devtools.registry_pictures
+    python -m devtools.pictures.registry_pictures
 
 The registry takes them by their address: docs/releasing.md says where it goes.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from devtools.server import ROOT
+from devtools.comfyui.server import ROOT
 from toy.icons import FRAME, SHAPES, SIZE, Style, paint, place
 
 FOLDER = ROOT / "docs" / "images"

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from devtools.fetch import Host, fetch, python_in
-from devtools.steps import HostError
+from devtools.comfyui.fetch import Host, fetch, python_in
+from devtools.comfyui.logged_commands import HostError
 
 __all__ = ["Host", "HostError", "check_modules", "find", "find_or_fetch"]
 
-CHECKOUT = Path(__file__).absolute().parent.parent  # not resolved: a checkout may be linked into custom_nodes
+CHECKOUT = Path(__file__).absolute().parents[2]  # not resolved: a checkout may be linked into custom_nodes
 NEEDED_TO_RUN = ["torch", "aiohttp"]
 NEEDED_TO_TEST = ["pytest", "pytest_timeout", "xdist", "hypothesis", "playwright", "ruff", "mypy"]
 

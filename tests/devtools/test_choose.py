@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from devtools import host
-from devtools.fetch import python_in
-from devtools.host import Host, HostError, check_modules, find, find_or_fetch, own_python
+from devtools.comfyui import choose
+from devtools.comfyui.choose import Host, HostError, check_modules, find, find_or_fetch, own_python
+from devtools.comfyui.fetch import python_in
 
 
 @pytest.fixture
@@ -62,15 +62,15 @@ def test_the_option_goes_before_the_variable(comfyui: Path, tmp_path: Path, monk
 def test_a_release_goes_before_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = Host(tmp_path, Path(sys.executable))
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(host, "fetch", {"0.24.0": fetched}.__getitem__)
+    monkeypatch.setattr(choose, "fetch", {"0.24.0": fetched}.__getitem__)
     assert find_or_fetch(None, "0.24.0") is fetched
 
 
 def test_nothing_found_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = Host(tmp_path, Path(sys.executable))
     monkeypatch.delenv("COMFYUI_PATH", raising=False)
-    monkeypatch.setattr(host, "CHECKOUT", tmp_path)
-    monkeypatch.setattr(host, "fetch", lambda: fetched)
+    monkeypatch.setattr(choose, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(choose, "fetch", lambda: fetched)
     assert find_or_fetch(None) is fetched
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
-from devtools.fetch import DEFAULT_RELEASE, RELEASES, ROOT
+from devtools.comfyui.fetch import DEFAULT_RELEASE, RELEASES, ROOT
 
 ON_OLDER_HOSTS = ("tests/host", "tests/server", "tests/browser")
 

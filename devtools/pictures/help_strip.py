@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from devtools.sheet import ACCENT, FAINT, INK, PAPER, font
+from devtools.pictures.comparison_sheet import ACCENT, FAINT, INK, PAPER, font
 
 ENLARGED = 3  # whole, so that pixels stay crisp
 MARGIN, GAP, FRAME = 12, 10, 3

@@ -1,6 +1,6 @@
 """The package that users get from the Comfy registry: checked and packed by the registry's own client, comfy-cli.
 
-    python -m devtools.package
+    python -m devtools.publishing.package
 
 leaves it in output/. It is made from the files that git tracks, as they are at the moment: what a release is made from.
 comfy-cli has an environment of its own in .host/: two dozen packages that neither ComfyUI nor the tests need.
@@ -17,8 +17,8 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from devtools.fetch import HOST_FOLDER, REQUIREMENTS, ROOT, Environment, exclusive, python_in
-from devtools.steps import HostError, Steps
+from devtools.comfyui.fetch import HOST_FOLDER, REQUIREMENTS, ROOT, Environment, exclusive, python_in
+from devtools.comfyui.logged_commands import HostError, Steps
 
 OUTPUT = ROOT / "output"
 ARCHIVE = "node.zip"  # how comfy-cli names it

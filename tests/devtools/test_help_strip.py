@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from devtools.sheet import ACCENT
-from devtools.strip import ENLARGED, FRAME, GAP, MARGIN, Row, save, strip
+from devtools.pictures.comparison_sheet import ACCENT
+from devtools.pictures.help_strip import ENLARGED, FRAME, GAP, MARGIN, Row, save, strip
 
 
 def icon(colour: str) -> Image.Image:

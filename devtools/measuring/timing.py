@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from devtools.memory import PeakMemory
+from devtools.measuring.peak_memory import PeakMemory
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """What the pack adds to ComfyUI's start: the time it takes to load, and the modules it brings along.
 
-    COMFYUI_PATH=path/to/ComfyUI python -m devtools.import_time
+    COMFYUI_PATH=path/to/ComfyUI python -m devtools.measuring.import_time
 
 Runs in the host's Python. The host's own nodes are loaded first, so that what they import is not put down to the pack;
 then the pack is, by the host's own loader: import, registration and the schema of every node. A pack without nodes
@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from devtools.inprocess import ROOT, start_host
+from devtools.comfyui.inprocess import ROOT, start_host
 
 WITHOUT_NODES = """\
 from comfy_api.latest import ComfyExtension
@@ -64,7 +64,7 @@ def seconds(nodes: Any, pack: Path) -> float:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m devtools.import_time", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m devtools.measuring.import_time", description=__doc__)
     parser.add_argument("--pack", metavar="DIR", type=Path, default=ROOT, help="default: this checkout")
     parser.add_argument("--rounds", type=int, default=15, help="default: %(default)s")
     chosen = parser.parse_args(arguments)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools.steps import Downloads, HostError, Steps, cause
+from devtools.comfyui.logged_commands import Downloads, HostError, Steps, cause
 
 
 def test_a_step_is_one_line_and_its_output_goes_to_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

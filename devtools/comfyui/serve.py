@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from devtools.comfyui.server import Server, ServerError, stop_on_signals
 from devtools.commands import ROOT, serve_options
-from devtools.server import Server, ServerError, stop_on_signals
 
 FOLDER = ROOT / "output" / "serve"  # kept: what a user draws and saves here should be there next time
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from devtools.measuring import Measured, flops
+from devtools.measuring.timing import Measured, flops
 
 SIZES = {"": "all", ", 1/4 of its tokens": "1/4", ", 1/9 of its tokens": "1/9"}
 """What is added to a variant's name, and the thinning."""

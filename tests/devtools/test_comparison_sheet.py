@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from devtools.sheet import ACCENT, CELL, GAP, MARGIN, PAPER, Row, comparison, fit, font, wrap
+from devtools.pictures.comparison_sheet import ACCENT, CELL, GAP, MARGIN, PAPER, Row, comparison, fit, font, wrap
 
 PAPER_COLOUR, ACCENT_COLOUR = ImageColor.getrgb(PAPER), ImageColor.getrgb(ACCENT)
 

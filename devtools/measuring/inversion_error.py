@@ -1,4 +1,4 @@
-"""How well an inverted icon comes back: python -m devtools.inversion_error prints a table.
+"""How well an inverted icon comes back: python -m devtools.measuring.inversion_error prints a table.
 
 Icons are inverted with the icon model and their own words, then sampled from the noise that this found: Euler's method
 on the same noise levels, the same prompt and guidance. The error is that of the latent, ||sampled - icon|| / ||icon||.
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from devtools.icon_model import load_icon_model
-from devtools.inprocess import load_pack, start_host
+from devtools.comfyui.icon_model import load_icon_model
+from devtools.comfyui.inprocess import load_pack, start_host
 from toy import icons
 
 STEPS = (10, 25, 50, 100)
@@ -33,7 +33,7 @@ class Icon(NamedTuple):
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m devtools.inversion_error", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m devtools.measuring.inversion_error", description=__doc__)
     parser.add_argument("--icons", type=int, default=4, help="icons to invert (default %(default)s)")
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--cfg", type=float, nargs="+", default=GUIDANCE)

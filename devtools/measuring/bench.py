@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from devtools.bench_apart import Apart, apart_variants, report_banks
-from devtools.bench_flux import bank_attention_variants, block_variants, joint_attention_variants
-from devtools.inprocess import load_pack, start_host
-from devtools.measuring import Measured, measure, report
+from devtools.comfyui.inprocess import load_pack, start_host
+from devtools.measuring.bench_apart import Apart, apart_variants, report_banks
+from devtools.measuring.bench_flux import bank_attention_variants, block_variants, joint_attention_variants
+from devtools.measuring.timing import Measured, measure, report
 
 SD15: dict[str, Any] = {
     "image_size": 32,

@@ -1,0 +1,1 @@
+"""What the pack costs in time and memory, and how exact it is."""
