@@ -85,6 +85,11 @@ class MaskedUNet(OracleModel):
         return forward
 
     def _attend(self, own: list[Tensor], reference: list[Tensor], counts: Tensor, heads: int) -> Tensor:
+        query, keys, values, bias = self._extended(own, reference, counts)
+        return attention(query, keys, values, heads, bias)
+
+    def _extended(self, own: list[Tensor], reference: list[Tensor], counts: Tensor) -> tuple[Tensor, ...]:
+        """What a target attends with and to: query, keys, values and what is added to the logits."""
         options, strength = self.options, self.options.get("strength", 1.0)
         flags = [options.get(f"adain_{name}", name != "values") for name in ("queries", "keys", "values")]
         query, key, value = (
@@ -94,7 +99,7 @@ class MaskedUNet(OracleModel):
         logits = options.get("shift", 0.0) + math.log(strength) + counts.log()
         keys = torch.cat([key, options.get("scale", 1.0) * reference[1]])
         bias = torch.cat([torch.zeros(len(key)), logits]).double()
-        return attention(query, keys, torch.cat([value, reference[2]]), heads, bias)
+        return query, keys, torch.cat([value, reference[2]]), bias
 
     def _group_norm_of(self, norm: nn.GroupNorm) -> Any:
         strength = self.options.get("strength", 1.0)
