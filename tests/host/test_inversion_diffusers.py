@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import comfy.sample
-import comfy.utils
 import pytest
 import torch
+from diffusers_models import with_the_weights_of
 from inversion_oracles import scaled_linear_alphas
 from oracles import relative_error
 from style_aligned.shared_attention.host.inversion import Inversion
 from style_aligned.shared_attention.trajectory import LatentSpace
-from tiny_models import CONTEXT, conditioning, tiny_model
+from tiny_models import conditioning, tiny_model
 from torch import Tensor
 
 CLEAN = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(11))
@@ -19,21 +19,6 @@ CLEAN = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(11))
 @pytest.fixture(scope="module")
 def diffusers():
     return pytest.importorskip("diffusers", reason="diffusers is not installed; the set-up of dev.py has it")
-
-
-def with_the_weights_of(model, diffusers):
-    """diffusers' UNet2DConditionModel with the structure and the weights of the tiny SD 1.5."""
-    unet = diffusers.UNet2DConditionModel(
-        in_channels=4, out_channels=4, block_out_channels=(64, 128), layers_per_block=1, attention_head_dim=8,
-        cross_attention_dim=CONTEXT, norm_num_groups=32,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-    )  # fmt: skip
-    names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
-    weights = model.model.diffusion_model.state_dict()
-    ours = {theirs: weights[host] for theirs, host in names.items() if host in weights}
-    unet.load_state_dict({name: ours[name] for name in unet.state_dict()})
-    return unet.eval()
 
 
 @pytest.mark.parametrize("steps", [10, 25])

@@ -1,4 +1,4 @@
-"""The README's table of models is what the families say, on this ComfyUI."""
+"""The table of docs/models.md is what the families say, on this ComfyUI."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from style_aligned.shared_attention.host import families
 
 from devtools.comfyui.fetch import RELEASES
 
-README = Path(__file__).resolve().parents[3] / "README.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "models.md"
 
 
 class Row(NamedTuple):
@@ -23,7 +23,7 @@ class Row(NamedTuple):
 
 def table() -> dict[str, Row]:
     """By the name of the family, which is in bold."""
-    rows = re.findall(r"^\| \*\*(.+?)\*\*.*? \| (.+?) \| (.+?) \|$", README.read_text(encoding="utf-8"), re.M)
+    rows = re.findall(r"^\| \*\*(.+?)\*\*.*? \| (.+?) \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.M)
     return {name: Row(shared, releases) for name, shared, releases in rows}
 
 
