@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..shared_attention.conditioning import Conditioning, batch_conditionings, first_row
 from ..shared_attention.prompts import parse_prompts
+from ..shared_attention.subject_words import WORDS, find_words
 from ..shared_attention.token_counts import tokens_repeat
 
 _UNCONNECTED: Any = object()
@@ -103,7 +104,17 @@ class StyleAlignedPrompts(io.ComfyNode):
         rows, batched = len(conditionings), batch_conditionings(conditionings, names, repeat)
         if repeat and len(batched) > len(conditionings[0]):
             _say_how_often_the_model_is_called(conditionings, len(batched) // len(conditionings[0]))
+        if reference is _UNCONNECTED:
+            _note_words(clip, batched, texts[0], parse_prompts(prompts)[0], conditionings[0])
         return io.NodeOutput(batched, rows, rows - 1)
+
+
+def _note_words(clip: Any, batched: Conditioning, text: str, subject: str, alone: Conditioning) -> None:
+    """Say on the set's conditioning which of its tokens are the first line's, for protect_content."""
+    for (_, options), (embeddings, _) in zip(batched, alone, strict=False):
+        words = find_words(clip, text, subject, int(embeddings.shape[1]))
+        if words is not None:
+            options[WORDS] = words
 
 
 def _reference_row(reference: Conditioning | None) -> Conditioning:

@@ -26,8 +26,9 @@ class Projections(NamedTuple):
 class Extension(NamedTuple):
     """The tokens of a reference as targets attend to them besides their own: (chunks, 1, ..., tokens, channels).
 
-    bias: what is added to their logits. counts: of each token, (tokens,) above 0, by which it counts besides. places:
-    where they stand, where that is known. reference: its number among the references of the layer.
+    bias: what is added to their logits. counts: of each token, above 0, by which it counts besides, (tokens,) or for
+    each target (chunks, targets, tokens). places: where they stand, where that is known. subject: how much each belongs
+    to the reference's subject, (tokens,), where that is known. reference: its number among the layer's references.
     """
 
     key: Tensor
@@ -35,6 +36,7 @@ class Extension(NamedTuple):
     bias: float = 0.0
     counts: Tensor | None = None
     places: Places | None = None
+    subject: Tensor | None = None
     reference: int = 0
 
     @property
@@ -82,13 +84,23 @@ def extended_mask(mask: Tensor | None, own_key: Tensor, references: Sequence[Ext
         return None
     highest = max([0.0, *(each.bias for each in references)])
     own = own_key.new_zeros(1, 1, 1, own_key.shape[-2]) if mask is None else mask
-    columns = [own.new_full((*own.shape[:-1], each.key.shape[-2]), each.bias - highest) for each in references]
-    for column, each in zip(columns, references, strict=True):
-        if each.counts is not None:
-            column += each.counts.log().to(column)
-    return torch.cat([own - highest, *columns], dim=-1)
+    columns = [own - highest, *(_column(each, own) - highest for each in references)]
+    shape = [max(column.shape[axis] for column in columns) for axis in range(3)]
+    return torch.cat([column.expand(*shape, -1) for column in columns], dim=-1)
+
+
+def _column(each: Extension, like: Tensor) -> Tensor:
+    """What is added to the logits of a reference's tokens: (rows or 1, 1, 1, tokens)."""
+    if each.counts is None:
+        return like.new_full((1, 1, 1, each.key.shape[-2]), each.bias)
+    return (each.bias + each.counts.log()).to(like).reshape(-1, 1, 1, each.key.shape[-2])
 
 
 def counts_of(each: Extension) -> Tensor:
-    """(tokens or 1, 1), in the dtype of the values."""
-    return each.value.new_ones(1, 1) if each.counts is None else each.counts.to(each.value)[:, None]
+    """By which values are multiplied, in their dtype: (..., tokens or 1, 1)."""
+    if each.counts is None:
+        return each.value.new_ones(1, 1)
+    counts = each.counts.to(each.value)
+    if counts.ndim > 1 and each.value.ndim == 5:  # heads apart
+        counts = counts.unsqueeze(2)
+    return counts[..., None]

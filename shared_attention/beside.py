@@ -62,7 +62,7 @@ def _attend_alone(group: Sequence[Extension], aligned: Projections, scale: float
         value = torch.cat([for_targets(each.value, aligned) for each in group], -2)
         return attended(attend, Projections(aligned.query, key, value))
     value = torch.cat([for_targets(each.value * counts_of(each), aligned) for each in group], -2)
-    total = torch.cat([for_targets(counts_of(each).expand_as(each.value), aligned) for each in group], -2)
+    total = torch.cat([for_targets(counts_of(each) * torch.ones_like(each.value), aligned) for each in group], -2)
     out = attended(attend, Projections(aligned.query, key, value))
     return out / attended(attend, Projections(aligned.query, key, total))
 

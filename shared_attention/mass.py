@@ -59,8 +59,9 @@ def _of_parts(references: Sequence[Extension], parts: Sequence[Tensor], channels
     """For each reference how much of a token belongs to the part that a channel stands for, times what it counts."""
     values, before = [], 1
     for each, part in zip(references, parts, strict=True):
-        placed = pad(part, (before, channels - before - part.shape[-1])).to(each.value) * counts_of(each)
-        values.append(placed.repeat(1, each.value.shape[-1] // channels).expand_as(each.value))
+        placed = pad(part, (before, channels - before - part.shape[-1])).to(each.value)
+        by_head = placed.repeat(1, each.value.shape[-1] // channels).expand_as(each.value)
+        values.append(by_head * counts_of(each))
         before += part.shape[-1]
     return values
 

@@ -42,7 +42,8 @@ class Features(NamedTuple):
     """What targets read of a reference in one layer: its keys and values, and statistics for AdaIN where it is on.
 
     mask: how much each token counts, (chunks, tokens) alike in all chunks; None where all count fully. places: where
-    they stand, where that is asked for.
+    they stand, where that is asked for. subject: how much each token belongs to the subject, like `mask`, where that is
+    asked for and known.
     """
 
     key: Tensor
@@ -52,6 +53,7 @@ class Features(NamedTuple):
     value_statistics: Statistics | None = None
     mask: Tensor | None = None
     places: Places | None = None
+    subject: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,13 @@ class SharingSettings:
 
 
 def features(
-    reference: Projections, settings: SharingSettings, mask: Tensor | None = None, places: Places | None = None
+    reference: Projections,
+    settings: SharingSettings,
+    mask: Tensor | None = None,
+    places: Places | None = None,
+    subject: Tensor | None = None,
 ) -> Features:
-    """The features of a reference whose projections are at hand; mask: how much each token counts, (tokens,)."""
+    """The features of a reference whose projections are at hand; mask and subject: of each token, (tokens,)."""
 
     def of(x: Tensor) -> Statistics:
         # Other nodes may merge tokens of the queries alone: then nobody knows what each of them counts.
@@ -95,15 +101,22 @@ def features(
         of(reference.value) if settings.adain_values else None,
         None if mask is None else mask.expand(len(reference.key), -1),
         places,
+        None if subject is None else subject.expand(len(reference.key), -1),
     )
 
 
 def kept(found: Features, keeping: Keeping, grid: Sequence[int] | None) -> Features:
     """The features as a bank keeps them; grid: of the reference's tokens."""
-    mask = None if found.mask is None else keeping.thinned(found.mask, grid, axis=-1)
-    places = found.places and found.places._replace(numbers=keeping.thinned(found.places.numbers, grid, axis=-1))
+
+    def thinned(of_tokens: Tensor | None) -> Tensor | None:
+        return None if of_tokens is None else keeping.thinned(of_tokens, grid, axis=-1)
+
     return found._replace(
-        key=keeping.kept(found.key, grid), value=keeping.kept(found.value, grid), mask=mask, places=places
+        key=keeping.kept(found.key, grid),
+        value=keeping.kept(found.value, grid),
+        mask=thinned(found.mask),
+        places=found.places and found.places._replace(numbers=keeping.thinned(found.places.numbers, grid, axis=-1)),
+        subject=thinned(found.subject),
     )
 
 
@@ -130,16 +143,27 @@ def extensions(
     """What targets with `own_tokens` tokens of their image attend to, of the device and dtype of `like`."""
     found = []
     for number, each in enumerate(references):
-        key, value, mask, places = each.features.key, each.features.value, each.features.mask, each.features.places
-        bias = settings.reference_bias + math.log(each.weight) + math.log(own_tokens / key.shape[-2])
+        given, mask = each.features, each.features.mask
+        bias = settings.reference_bias + math.log(each.weight) + math.log(own_tokens / given.key.shape[-2])
+        subject = None if given.subject is None else given.subject[0].to(like.device)
+        whole = Extension(given.key.to(like), given.value.to(like), bias, None, given.places, subject, number)
         if mask is None:
-            found.append(Extension(key.to(like), value.to(like), bias, None, places, number))
+            found.append(whole)
         elif len(chosen := mask[0].nonzero().flatten()):
-            key, value = (x.index_select(-2, chosen.to(x.device)).to(like) for x in (key, value))
-            counts = mask[0, chosen].to(like.device)
-            counted, places = None if bool((counts == 1.0).all()) else counts, places and places.picked(chosen)
-            found.append(Extension(key, value, bias, counted, places, number))
+            found.append(_part_of(whole, chosen, mask[0, chosen]))
     return found
+
+
+def _part_of(whole: Extension, chosen: Tensor, counts: Tensor) -> Extension:
+    """The tokens chosen of a reference, each of which counts so much; both on the CPU."""
+    on_device = chosen.to(whole.key.device)
+    return whole._replace(
+        key=whole.key.index_select(-2, on_device),
+        value=whole.value.index_select(-2, on_device),
+        counts=None if bool((counts == 1.0).all()) else counts.to(whole.key.device),
+        places=whole.places and whole.places.picked(chosen),
+        subject=None if whole.subject is None else whole.subject[on_device],
+    )
 
 
 def share(

@@ -16,6 +16,7 @@ from torch import Tensor
 from .keeping import Keeping
 from .masks import Mask
 from .rows import Rows
+from .subject_map import SubjectMap
 
 T = TypeVar("T", bound=tuple[object, ...])
 """A named tuple of tensors (chunks, ...), of such tuples, or None: what a layer has of a reference."""
@@ -37,6 +38,8 @@ class Source(Protocol):
     """How the features of the call's references are kept for other calls; None where they are not."""
     style_mask: Mask | None
     """The part of the call's references that gives its style; None where all of it does."""
+    subject: SubjectMap | None
+    """Where the subject of the call's references is; None where nobody asks."""
 
     def knows(self, slot: Hashable) -> bool:
         """Whether there are features of references for the layer `slot`."""
@@ -52,9 +55,10 @@ class RowsOfCall:
 
     keeping: Keeping | None = None
 
-    def __init__(self, rows: Rows, style_mask: Mask | None = None) -> None:
+    def __init__(self, rows: Rows, style_mask: Mask | None = None, subject: SubjectMap | None = None) -> None:
         self.rows = rows
         self.style_mask = style_mask
+        self.subject = subject
 
     def knows(self, slot: Hashable) -> bool:
         return True
@@ -71,9 +75,12 @@ class _Kept(NamedTuple):
 class Bank:
     """What a reference had in every layer, by the conditioning that its chunk was computed with."""
 
-    def __init__(self, keeping: Keeping | None = None, style_mask: Mask | None = None) -> None:
+    def __init__(
+        self, keeping: Keeping | None = None, style_mask: Mask | None = None, subject: SubjectMap | None = None
+    ) -> None:
         self.keeping = keeping or Keeping()
         self.style_mask = style_mask
+        self.subject = subject
         self._slots: dict[Hashable, list[_Kept]] = {}
 
     def keep(self, slot: Hashable, conditionings: Sequence[Hashable], features: tuple[object, ...]) -> None:
@@ -113,10 +120,17 @@ class Bank:
 class Recording:
     """All rows are the reference, one a chunk: the bank keeps what they have."""
 
-    def __init__(self, bank: Bank, conditionings: Sequence[Hashable], style_mask: Mask | None = None) -> None:
+    def __init__(
+        self,
+        bank: Bank,
+        conditionings: Sequence[Hashable],
+        style_mask: Mask | None = None,
+        subject: SubjectMap | None = None,
+    ) -> None:
         self.rows = Rows(len(conditionings), 1)
         self.keeping: Keeping | None = bank.keeping
         self.style_mask = style_mask
+        self.subject = subject
         self._bank, self._conditionings = bank, conditionings
 
     def knows(self, slot: Hashable) -> bool:
@@ -147,6 +161,7 @@ class Reading:
     def __init__(self, banks: Sequence[BankOfChunks], rows: Rows, beside: Source | None = None) -> None:
         self.rows = rows
         self.style_mask = beside.style_mask if beside is not None else None
+        self.subject = beside.subject if beside is not None else None
         self._banks, self._beside = banks, beside
 
     def knows(self, slot: Hashable) -> bool:

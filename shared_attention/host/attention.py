@@ -16,7 +16,8 @@ from ..layers import LayerSelection
 from ..schedule import SamplingRange
 from ..sharing import SharingSettings
 from ..sources import Bank, Recording, RowsOfCall, Source
-from . import families, line_by_line, masks, recorded_attention
+from ..subject_map import SubjectMap
+from . import families, line_by_line, masks, recorded_attention, subject
 from .apart import memory, references
 from .apart.run import BANKS, RECORDING, BanksOfEvaluation, ReferencesOfRun
 from .calls import (
@@ -35,7 +36,15 @@ from .recorded_attention import Watch, watch
 from .row.control import without_control
 from .wrappers import SamplingCallback, attach
 
-_UNKNOWN_TO_THE_MODEL = (RECORDING, BANKS, references.KEY, line_by_line.KEY, masks.KEY, recorded_attention.KEY)
+_UNKNOWN_TO_THE_MODEL = (
+    RECORDING,
+    BANKS,
+    references.KEY,
+    line_by_line.KEY,
+    masks.KEY,
+    recorded_attention.KEY,
+    subject.KEY,
+)
 """Options that only some calls have: compiled graphs take the keys of one call's options to be those of all."""
 
 
@@ -97,6 +106,8 @@ class SharedAttention:
             memory.require_room(guider.model_patcher, apart, self.layers)
             run.references = ReferencesOfRun(guider, apart, seed) if apart else None
             run.watch = self._watch(guider, len(noise), sigmas)
+            protects = masks.masks_of(guider.model_options.get("transformer_options", {})).protect_content > 0
+            run.subject = SubjectMap() if protects else None
             try:
                 args = (noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
                 out = cast(Tensor, executor(*args, **kwargs))
@@ -140,6 +151,9 @@ class SharedAttention:
         """CALC_COND_BATCH wrapper: references apart run first, and lines of unlike length one by one."""
         options = model_options.get("transformer_options", {})
         run: Run | None = options.get(KEY)
+        if run is not None and run.subject is not None:
+            options = {**options, subject.KEY: subject.words_in(conds)}
+            model_options = {**model_options, "transformer_options": options}
         if run is None or run.references is None or RECORDING in options or BANKS in options:
             return line_by_line.evaluate(executor, model, conds, x, timestep, model_options)
         if families.of_unet(model.diffusion_model) is not None and self._is_on_at(float(timestep[0]), model):
@@ -188,10 +202,16 @@ class SharedAttention:
         size = (int(x.shape[-2]), int(x.shape[-1]))
         source = _source(run, len(x), options, c_crossattn, size)
         sigma = float(t[0])
-        target, looking = None, None
+        target, looking, finding = None, None, None
+        settings = masks.masks_of(options)
         if source is not None and not isinstance(source, Recording):
             target = masks.target_mask(run, options, source.rows, size)
             looking = run.watch.over_call(run, options, sigma, source.rows, size) if run.watch else None
+        if source is not None and source.rows.has_references and source.subject is not None:
+            source.subject.at(sigma)
+            words, text = options.get(subject.KEY), 0 if c_crossattn is None else c_crossattn.shape[1]
+            kinds, chunks = options.get("cond_or_uncond", ()), source.rows.chunks
+            finding = subject.finding(run, source.subject, words, settings.subject, chunks, kinds, text)
         for key in _UNKNOWN_TO_THE_MODEL:
             options.pop(key, None)
         if source is not None:
@@ -200,7 +220,17 @@ class SharedAttention:
             control = without_control(control, source.rows)
         on = source if self._is_on_at(sigma, base_model) else None
         layers = family.selection(self.layers)
-        call = Call(run, on, self.settings, layers, size=size, target_mask=target, looking=looking)
+        call = Call(
+            run,
+            on,
+            self.settings,
+            layers,
+            size=size,
+            target_mask=target,
+            looking=looking,
+            finding=finding,
+            protect_content=settings.protect_content,
+        )
         run.model_calls += 1
         run.calls_to_share += call.source is not None
         token = current_call.set(call)
@@ -231,7 +261,7 @@ def _source(run: Run, count: int, options: Options, context: Tensor | None, size
     """Where a call of `count` rows on latents of `size` gets references' features from; None for nothing to share."""
     recording: Bank | None = options.get(RECORDING)
     if recording is not None:
-        return Recording(recording, options["uuids"], recording.style_mask)
+        return Recording(recording, options["uuids"], recording.style_mask, recording.subject)
     own = _source_in_batch(run, count, options, context, size)
     banks = cast("BanksOfEvaluation | None", options.get(BANKS))
     if banks is None or isinstance(own, Recording):
@@ -249,6 +279,6 @@ def _source_in_batch(
     row: line_by_line.Row | None = options.get(line_by_line.KEY)
     style_mask = masks.style_mask(run, options, size)
     if row is not None:
-        return row.source(options, style_mask) if run.images > 1 else None
+        return row.source(options, style_mask, run.subject) if run.images > 1 else None
     rows = rows_of_call(run, count, options, context)
-    return None if rows is None else RowsOfCall(rows, style_mask)
+    return None if rows is None else RowsOfCall(rows, style_mask, run.subject)

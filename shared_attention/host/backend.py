@@ -7,7 +7,7 @@ What a shift (or a strength) adds to the logits of the reference's tokens takes 
     two parts   with every other: SageAttention drops a mask or leaves its kernel for it, FlashAttention has none and
                 warns in every layer, xformers holds it as large as the logits, and of another node's attention nobody
                 knows. There the attentions to own and to reference tokens are merged by their mass, which takes about
-                twice the attention's time (see sharing.share_beside).
+                twice the attention's time (see beside.share_beside).
 """
 
 from __future__ import annotations

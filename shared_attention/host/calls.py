@@ -20,9 +20,11 @@ from ..masks import Mask
 from ..rows import Rows, UnknownRowsError, find_rows, find_targets
 from ..sharing import SharingSettings
 from ..sources import Source
+from ..subject_map import SubjectMap
 
 if TYPE_CHECKING:
     from .recorded_attention import Looking, Watch
+    from .subject import Finding
 
 KEY = "style_aligned.share_attention"
 
@@ -42,13 +44,14 @@ class Run:
     """A sampling run: the size of its batch, and what came of sharing in it.
 
     references: those that are no rows of the batch (a ReferencesOfRun), if there are any. size: of its latents, height
-    and width. watch: over where its targets look, if anybody asks.
+    and width. watch: over where its targets look, if anybody asks. subject: where that of a reference in the batch is.
     """
 
     images: int
     references: Any = None
     size: tuple[int, int] | None = None
     watch: Watch | None = None
+    subject: SubjectMap | None = None
     model_calls: int = 0
     calls_to_share: int = 0
     shared_layers: int = 0
@@ -87,7 +90,8 @@ class Call:
     previous: what other nodes had put where a family puts shared attention, by the family's keys. notes: what a family
     has found out for all layers of the call. size: of its latents, height and width. target_mask: where its targets
     take the style, one for all or one for each target of the call; None where everywhere. looking: records where they
-    look in this call.
+    look in this call. finding: finds the subject of the call's references. protect_content: how far targets are kept
+    from subjects.
     """
 
     run: Run
@@ -99,6 +103,8 @@ class Call:
     size: tuple[int, int] | None = None
     target_mask: Mask | None = None
     looking: Looking | None = None
+    finding: Finding | None = None
+    protect_content: float = 0.0
 
 
 def has_reference_row(options: Mapping[str, Any]) -> bool:

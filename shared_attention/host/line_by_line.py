@@ -19,6 +19,7 @@ from ..lines import LINE, Line, RowWeight
 from ..masks import Mask
 from ..rows import Rows
 from ..sources import Bank, BankOfChunks, Reading, Recording, Source
+from ..subject_map import SubjectMap
 from .calls import IMAGES, has_reference_row, window_of
 from .wrappers import STEP_CACHES
 
@@ -40,17 +41,17 @@ class Row:
     is_reference: bool
     identities: Mapping[Hashable, Hashable]
 
-    def source(self, options: Mapping[str, Any], style_mask: Mask | None) -> Source | None:
+    def source(self, options: Mapping[str, Any], style_mask: Mask | None, subject: SubjectMap | None) -> Source | None:
         """Where a model call with the host's `options` gets features from; None for a target without a reference.
 
-        style_mask: the part of the reference that gives its style in this call.
+        style_mask: the part of the reference that gives its style in this call. subject: where its subject is.
         """
         conditionings = [
             (kind, self.identities.get(uuid, uuid))
             for kind, uuid in zip(options["cond_or_uncond"], options["uuids"], strict=True)
         ]
         if self.is_reference:
-            return Recording(self.bank, conditionings, style_mask)
+            return Recording(self.bank, conditionings, style_mask, subject)
         return Reading([BankOfChunks(self.bank, tuple(conditionings))], Rows(len(conditionings), 1, None))
 
 

@@ -17,10 +17,16 @@ KEY = "style_aligned.masks"
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """style: where style may be taken from, of the reference. target: where targets take it, one for all or each."""
+    """style: where style may be taken from, of the reference. target: where targets take it, one for all or each.
+
+    protect_content: how far the reference's subject is kept out of targets, 0 to 1. subject: the words of its prompt
+    that name it; none for all of them.
+    """
 
     style: Mask | None = None
     target: Mask | None = None
+    protect_content: float = 0.0
+    subject: str = ""
 
 
 def set_masks(model: Any, masks: Masks) -> Any:

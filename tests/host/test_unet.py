@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oracle_model import OracleModel
 from oracles import relative_error
 from sampling import sample, shared
-from style_aligned.shared_attention.host.families.unet import self_attentions
+from style_aligned.shared_attention.host.families.unet_attentions import self_attentions
 from tiny_models import FAMILIES, tiny_model
 
 OPTIONS = [

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...rows import Rows
 from ...sources import Bank, BankOfChunks, Reading, Source
+from ...subject_map import SubjectMap
 from ..calls import IMAGES, ROW_REFERENCE, Options
 from ..line_by_line import KEY as LINE_BY_LINE
 from ..line_by_line import Conds
@@ -79,8 +80,9 @@ class _ReferenceOfRun:
         self.given = given
         self._run = start_run(guider.model_patcher, given.samples, 1, given.trajectory, 0)
         self._guider, self._seed = guider, seed
-        shared_mask = masks_of(guider.model_options.get("transformer_options", {})).style
-        self._style_mask = given.style_mask or shared_mask
+        masks = masks_of(guider.model_options.get("transformer_options", {}))
+        self._style_mask = given.style_mask or masks.style
+        self._subject = SubjectMap() if masks.protect_content else None
         self._conds: dict[int, tuple[list[Cond], list[Cond]]] = {}
         self._passes: list[_Pass] = []
 
@@ -99,7 +101,7 @@ class _ReferenceOfRun:
         self._passes = [each for each in self._passes if each.level == level]
         made = next((each for each in self._passes if each.model is model and _same(each.options, options)), None)
         if made is None:
-            made = _Pass(model, level, options, Bank(self.given.keeping, self._style_mask))
+            made = _Pass(model, level, options, Bank(self.given.keeping, self._style_mask, self._subject))
             self._passes.append(made)
         missing = kinds - made.kinds
         if missing:

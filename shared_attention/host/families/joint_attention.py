@@ -130,11 +130,14 @@ def shared_joint_attention(
     if not skip_reshape:
         q, k, v = (heads_apart(x, q.shape[-1] // heads) for x in (q, k, v))
     given = joint.features(Projections(q, k, v))
+    apart = partial(compute, skip_reshape=True, skip_output_reshape=True)
+    attend = HostAttention(
+        lambda q, k, v, bias: apart(q, k, v, heads, mask=bias), takes_mask(attention, previous), joint.call.run
+    )
+    if rows.has_references:
+        mask_of_references = additive(of_rows(mask, references, rows), q.dtype)
+        joint.find_subject(Projections(*map(references, (q, k, v))), attend, mask_of_references)
     if rows.has_targets:
-        apart = partial(compute, skip_reshape=True, skip_output_reshape=True)
-        attend = HostAttention(
-            lambda q, k, v, bias: apart(q, k, v, heads, mask=bias), takes_mask(attention, previous), joint.call.run
-        )
         own_mask = additive(of_rows(mask, flat(rows.targets), rows), q.dtype)
         aligned = joint.aligned(Projections(q, k, v), statistics_of(given))
         out = joint.share(aligned, given, attend, own_mask)

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from ...adain import Statistics, adain
-from ...attending import Extension, Projections
+from ...attending import Projections
 from ...keeping import Keeping
 from ...layers import LayerKey
 from ...places import Places
 from ...positions import ReferencePositions
+from ...protection import protected
 from ...rotary import Rotary
 from ...rows import Rows
 from ...sharing import Features, GivenStatistics, extensions, features, given_statistics, kept, share
@@ -25,9 +26,6 @@ from ...sources import Source, Weighted
 from ..backend import HostAttention
 from ..calls import Call
 from .layouts import Pick, flat, for_heads, rotated
-
-if TYPE_CHECKING:
-    from ..recorded_attention import Looking
 
 PLACING = "placing"
 _ROTATION = "rotation"
@@ -92,7 +90,9 @@ class Joint:
         style = self.source.style_mask
         mask = None if style is None else style.of_tokens(self._placing.grid)[0]
         places = None if self.call.run.watch is None else Places.of(self._placing.grid, len(key))
-        found = features(Projections(query, key, value), settings, mask, places)
+        known = self.source.subject.mask if self.source.subject else None
+        subject = None if known is None else known.of_tokens(self._placing.grid)[0]
+        found = features(Projections(query, key, value), settings, mask, places, subject)
         return JointFeatures(found) if keeping is None else self._kept(found, keeping)
 
     def _kept(self, found: Features, keeping: Keeping) -> JointFeatures:
@@ -132,26 +132,36 @@ class Joint:
         heads, settings = aligned.key.shape[2], self.call.settings
         placed = [Weighted(self._placed(each.features, aligned.key, heads), each.weight) for each in given]
         shared = extensions(placed, settings, self.image.stop - self.image.start, aligned.key)
+        of_image = aligned._replace(query=aligned.query[..., self.image, :])
+        seen = mask[..., self.image, :] if mask is not None and mask.shape[-2] > 1 else mask
+        grid, amount = self._placing.grid, self.call.protect_content
+        if amount:
+            shared = protected(of_image, shared, amount, grid, settings.scale, attend, seen)
         if self.call.looking is not None:
-            self._look(self.call.looking, aligned, shared, attend, mask)
+            blend = None if self.call.target_mask is None else self.call.target_mask.of_tokens(grid)
+            layer = cast("tuple[LayerKey, int]", self.slot)[0]
+            self.call.looking.at(layer, of_image, shared, grid, settings.scale, attend, seen, target_mask=blend)
         return share(aligned, shared, settings.scale, attend, mask)
 
-    def _look(
-        self,
-        looking: Looking,
-        aligned: Projections,
-        shared: Sequence[Extension],
-        attend: HostAttention,
-        mask: Tensor | None,
-    ) -> None:
-        """Record where the tokens of the targets' images look."""
-        of_image = aligned._replace(query=aligned.query[..., self.image, :])
+    def find_subject(self, references: Projections, attend: HostAttention, mask: Tensor | None) -> None:
+        """Find by the attention of the references' pictures to text where their subject is, where somebody asks.
+
+        references: rotated, of all tokens, (chunks, heads, tokens, channels).
+        """
+        finding, tokens = self.call.finding, references.query.shape[-2]
+        if finding is None:
+            return
+        rooms = ((0, self.image.start), (self.image.stop, tokens - self.image.stop))
+        start = next((at for at, room in rooms if room >= finding.text), None)
+        if start is None:
+            self.call.run.report("protect_content finds no subject in this model: its layers do not attend to text.")
+            return
+        query = references.query[..., self.image, :]
         if mask is not None and mask.shape[-2] > 1:
             mask = mask[..., self.image, :]
-        grid, target = self._placing.grid, self.call.target_mask
-        blend = None if target is None else target.of_tokens(grid)
-        layer = cast("tuple[LayerKey, int]", self.slot)[0]
-        looking.at(layer, of_image, shared, grid, self.call.settings.scale, attend, mask, target_mask=blend)
+        values = finding.values(references.value, start)
+        with torch.no_grad():
+            finding.add(attend(query, references.key, values, mask), self._placing.grid)
 
     def target_mask(self, like: Tensor) -> Tensor:
         """(1, targets or 1, 1, tokens, 1); text speaks of the whole picture, so that it has the mean of the mask."""

@@ -6,11 +6,12 @@ the heads side by side in the channels; another node's replacement is chained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel, Upsample
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
 
 from ...attending import Attention, Extension, Projections
@@ -19,6 +20,7 @@ from ...keeping import grid_of
 from ...layers import ALL, LayerKey, LayerSelection
 from ...masks import Mask, blended
 from ...places import Places
+from ...protection import protected
 from ...rows import Rows
 from ...sharing import Features, SharingSettings, align, extensions, features, given_statistics, kept, share
 from ...sources import Source
@@ -26,11 +28,17 @@ from ..backend import layer_attention, plain_attention
 from ..calls import Call, Options, Replacement, Run, current_call
 from ..compiling import uncompiled
 from ..group_norms import blocks_with_norms, share_statistics
+from .unet_attentions import (
+    SECTIONS,
+    BlockKey,
+    attentions_with_tokens,
+    cross_attentions,
+    replace_attention,
+    self_attentions,
+)
 
-BlockKey = tuple[str, int, int]
-"""Section, block number and index of the transformer block within it, as in the host's replacement patches."""
-
-_SECTIONS = ("input", "middle", "output")
+_CROSS = "cross-attention"
+"""A note of a call: with the key of an attention to text, what another node had put there."""
 
 
 class UNetFamily:
@@ -47,7 +55,7 @@ class UNetFamily:
         blocks = {key[:2] for key in self_attentions(unet)}
         if settings.share_group_norm:
             blocks |= set(blocks_with_norms(unet))
-        return sorted(blocks, key=lambda block: (_SECTIONS.index(block[0]), block[1]))
+        return sorted(blocks, key=lambda block: (SECTIONS.index(block[0]), block[1]))
 
     def selection(self, chosen: LayerSelection) -> LayerSelection:
         """The layers to share where the user chose these: all of them, as the authors do, where none is named."""
@@ -61,7 +69,7 @@ class UNetFamily:
         layers = self.selection(chosen)
         return element * sum(
             tokens * int(attention.to_k.out_features + attention.to_v.out_features)
-            for key, attention, tokens in _attentions_with_tokens(unet, x[-2], x[-1])
+            for key, attention, tokens in attentions_with_tokens(unet, x[-2], x[-1])
             if key in layers
         )
 
@@ -73,7 +81,11 @@ class UNetFamily:
         """Within the context the self-attentions and group norms of a call with `options` share."""
         keys = list(self_attentions(unet, call.run.report))
         # All of them, selected or not and on or off: a compiled model is made for the replacements of its first call.
-        call.previous.update(_replace_attention(options, keys))
+        call.previous.update(replace_attention(options, "attn1", keys, shared_self_attention))
+        if call.run.subject is not None:
+            keys = list(cross_attentions(unet))
+            before = replace_attention(options, "attn2", keys, searched_cross_attention)
+            call.notes.update({(_CROSS, key): replacement for key, replacement in before.items()})
         if call.source is None or not call.settings.share_group_norm:
             yield
             return
@@ -81,62 +93,21 @@ class UNetFamily:
             yield
 
 
-def self_attentions(unet: Any, report: Callable[[str], None] | None = None) -> Iterator[BlockKey]:
-    """The keys of all self-attentions of a UNet (some upscalers have cross-attention in their place).
-
-    Those that another node has made without projections of the host's kind are left out, with a `report`.
-    """
-    for key, transformer in _transformer_blocks(unet):
-        if transformer.disable_self_attn:
-            continue
-        if all(hasattr(transformer.attn1, name) for name in ("to_q", "to_k", "to_v", "to_out")):
-            yield key
-        elif report is not None:
-            report(
-                f"a self-attention (in {key[0]}.{key[1]}) has no projections of queries, keys and values: another node "
-                f"has put a {type(transformer.attn1).__name__} in its place. Sharing leaves such layers out."
-            )
-
-
-def _transformer_blocks(unet: Any) -> Iterator[tuple[BlockKey, Any]]:
-    for section, blocks in _sections(unet):
-        for number, block in enumerate(blocks):
-            for layer in block:
-                for index, transformer in enumerate(getattr(layer, "transformer_blocks", ())):
-                    yield (section, number, index), transformer
-
-
-def _attentions_with_tokens(unet: Any, height: int, width: int) -> Iterator[tuple[LayerKey, Any, int]]:
-    """Each self-attention with its block, and with its tokens for a latent of that size."""
-    sizes = [(height, width)]
-    for section, blocks in _sections(unet):
-        for number, block in enumerate(blocks):
-            for layer in block:
-                if isinstance(layer, Downsample):
-                    sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
-                elif isinstance(layer, Upsample):
-                    sizes.pop()
-                for transformer in getattr(layer, "transformer_blocks", ()):
-                    if hasattr(transformer.attn1, "to_k") and not transformer.disable_self_attn:
-                        yield (section, number), transformer.attn1, sizes[-1][0] * sizes[-1][1]
-
-
-def _sections(unet: Any) -> Iterator[tuple[str, Any]]:
-    return zip(_SECTIONS, (unet.input_blocks, [unet.middle_block or ()], unet.output_blocks), strict=True)
-
-
-def _replace_attention(options: Options, keys: list[BlockKey]) -> dict[BlockKey, Replacement]:
-    """Put shared attention at `keys` of this call's options; returns the replacements that stood there before.
-
-    The host looks for a replacement of the transformer block first, then for one of the block around it.
-    """
-    replacements = dict(options.get("patches_replace", {}))
-    attn1 = dict(replacements.get("attn1", {}))
-    previous = {key: attn1.get(key, attn1.get(key[:2])) for key in keys}
-    attn1.update(dict.fromkeys(keys, shared_self_attention))
-    replacements["attn1"] = attn1
-    options["patches_replace"] = replacements
-    return {key: replacement for key, replacement in previous.items() if replacement is not None}
+@uncompiled
+def searched_cross_attention(query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+    """The attention to text, as it is; on the way it is looked where the reference's picture shows its subject."""
+    call = current_call.get()
+    slot: BlockKey = (*options["block"][:2], options["block_index"])
+    previous = call.notes.get((_CROSS, slot)) if call is not None else None
+    if call is not None and call.finding is not None and call.source is not None:
+        finding, rows = call.finding, call.source.rows
+        grid = grid_of(query.shape[1], *call.size) if call.size else None
+        if grid is not None and len(query) == len(key) == rows.count and key.shape[1] == finding.text:
+            own = [rows.references(x).flatten(0, 1) for x in (query, key)]
+            with torch.no_grad():
+                found = plain_attention(options, own[0], own[1], finding.values(own[1]))
+            finding.add(found, (1, *grid))
+    return previous(query, key, value, options) if previous else plain_attention(options, query, key, value)
 
 
 @uncompiled
@@ -192,6 +163,7 @@ class SharedLayer(NamedTuple):
         statistics = given_statistics(given)
         aligned = align(targets, statistics, self.settings.strength)
         shared = extensions(given, self.settings, targets.key.shape[-2], targets.key)
+        shared = self._protected(aligned, shared)
         self._look(aligned, shared)
         return references, aligned, shared
 
@@ -200,8 +172,18 @@ class SharedLayer(NamedTuple):
         grid = self._grid(references.key)
         is_watched = self.call is not None and self.call.run.watch is not None
         places = Places.of((1, *grid), len(references.key)) if is_watched and grid else None
-        found = features(references, self.settings, None if mask is None else mask[0], places)
+        known = self._of_tokens(self.source.subject.mask if self.source.subject else None, references.key)
+        counts, subject = (None if each is None else each[0] for each in (mask, known))
+        found = features(references, self.settings, counts, places, subject)
         return found if keeping is None else kept(found, keeping, grid)
+
+    def _protected(self, aligned: Projections, shared: list[Extension]) -> list[Extension]:
+        """With the references' subjects kept out, as far as that is asked for."""
+        if self.call is None or not self.call.protect_content:
+            return shared
+        grid, amount = self._grid(aligned.query), self.call.protect_content
+        of_image = None if grid is None else (1, *grid)
+        return protected(aligned, shared, amount, of_image, self.settings.scale, self.attend, heads=self.heads)
 
     def _look(self, aligned: Projections, shared: Sequence[Extension]) -> None:
         """Record where the targets look, where somebody asks."""
