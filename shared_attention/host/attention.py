@@ -236,9 +236,12 @@ class SharedAttention:
         token = current_call.set(call)
         try:
             with family.attached(unet, x, options, call), own_graphs(unet, options):
-                return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
+                out = cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
         finally:
             current_call.reset(token)
+        if on is not None and finding is not None and not finding.subject.is_found:
+            run.report("protect_content finds no subject in this model: no layer that shares attends to text.")
+        return out
 
     def _is_on_at(self, sigma: float, base_model: Any) -> bool:
         """Whether sharing is on at a noise level, one for all images."""
