@@ -108,7 +108,7 @@ def test_against_the_dense_oracle(
     actual = drawn(protected(model, amount, style=style))
     oracle = ProtectedUNet("sd15", Given(style), STRONG, amount)
     assert relative_error(actual, drawn(sharp(oracle.patcher))) < 1e-5
-    assert relative_error(actual, drawn(protected(model, 0.0, style=style))) > 3e-4
+    assert relative_error(actual, drawn(protected(model, 0.0, style=style))) > 2e-5
 
 
 def test_off_is_as_without_it_to_the_bit() -> None:
