@@ -32,7 +32,7 @@ from ...sharing import (
     share_beside,
 )
 from ...sources import Source
-from ..backend import layer_attention, plain_attention
+from ..backend import layer_attention, plain_attention, preference
 from ..calls import Call, Options, Replacement, Run, current_call
 from ..compiling import uncompiled
 from ..group_norms import blocks_with_norms, share_statistics
@@ -41,6 +41,8 @@ BlockKey = tuple[str, int, int]
 """Section, block number and index of the transformer block within it, as in the host's replacement patches."""
 
 _SECTIONS = ("input", "middle", "output")
+_ASKED = "asked"
+"""Note of a call: by BlockKey what the checkpoint asks of some self-attentions."""
 
 
 class UNetFamily:
@@ -84,6 +86,7 @@ class UNetFamily:
         keys = list(self_attentions(unet, call.run.report))
         # All of them, selected or not and on or off: a compiled model is made for the replacements of its first call.
         call.previous.update(_replace_attention(options, keys))
+        call.notes[_ASKED] = _preferences(unet)
         if call.source is None or not call.settings.share_group_norm:
             yield
             return
@@ -114,6 +117,12 @@ def _transformer_blocks(unet: Any) -> Iterator[tuple[BlockKey, Any]]:
             for layer in block:
                 for index, transformer in enumerate(getattr(layer, "transformer_blocks", ())):
                     yield (section, number, index), transformer
+
+
+def _preferences(unet: Any) -> dict[BlockKey, Any]:
+    """What the checkpoint asks of each self-attention: a replacement has to hand it on, or it is lost."""
+    asked = {key: preference(transformer.attn1) for key, transformer in _transformer_blocks(unet)}
+    return {key: each for key, each in asked.items() if each is not None}
 
 
 def _attentions_with_tokens(unet: Any, height: int, width: int) -> Iterator[tuple[LayerKey, Any, int]]:
@@ -160,14 +169,15 @@ def shared_self_attention(query: Tensor, key: Tensor, value: Tensor, options: Op
         return plain_attention(options, query, key, value)
     section, number = options["block"][:2]
     slot: BlockKey = (section, number, options["block_index"])
-    previous = call.previous.get(slot)
+    previous, asked = call.previous.get(slot), call.notes[_ASKED].get(slot)
     source = call.source if (section, number) in call.layers else None
     if source is None or not source.knows(slot) or not _fits(call.run, source.rows, query, key):
-        return previous(query, key, value, options) if previous else plain_attention(options, query, key, value)
+        if previous:
+            return previous(query, key, value, options)
+        return plain_attention(options, query, key, value, asked=asked)
     call.run.shared_layers += 1
-    layer = SharedLayer(
-        Projections(query, key, value), slot, source, call.settings, layer_attention(options, call.run), call
-    )
+    attention = layer_attention(options, call.run, asked)
+    layer = SharedLayer(Projections(query, key, value), slot, source, call.settings, attention, call)
     return attend_in_rows(layer) if previous is None else attend_around(layer, previous, options)
 
 
