@@ -24,7 +24,7 @@ def model(variant: Variant) -> ModelPatcher:
 
 @pytest.fixture
 def asked(model: ModelPatcher, monkeypatch: pytest.MonkeyPatch) -> Asked:
-    return ask(monkeypatch, model.model.diffusion_model.double_blocks[0].img_attn)
+    return ask(monkeypatch, model.model.diffusion_model.double_blocks[0])
 
 
 @pytest.mark.parametrize("variant", FLUX, indirect=True)
