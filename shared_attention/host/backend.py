@@ -53,13 +53,17 @@ def takes_mask(attention: Callable[..., Any], override: object) -> bool:
     return override is None and getattr(attention, "__name__", "") in TAKE_A_MASK
 
 
+def may_prefer(module: Any) -> bool:
+    """Whether a checkpoint may ask something of the attention of `module`: on hosts newer than 0.33."""
+    return "comfy_attention" in module._modules
+
+
 def preference(module: Any) -> Any:
     """What a checkpoint asks of the attention of `module`, such as that of 8-bit integers; None where it asks nothing.
 
-    Hosts from 0.34 on keep it beside the attention's weights, with the `function` that computes it on this machine.
+    The host keeps it beside the attention's weights, with the `function` that computes it on this machine.
     """
-    asked = getattr(module, "comfy_attention", None)
-    return None if getattr(asked, "function", None) is None else asked
+    return module.comfy_attention if may_prefer(module) and module.comfy_attention.function is not None else None
 
 
 def layer_attention(options: Mapping[str, Any], run: Run, asked: Any = None) -> HostAttention:

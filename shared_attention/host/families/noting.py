@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
 from ...layers import LayerKey, LayerSelection
-from ..backend import preference
+from ..backend import may_prefer, preference
 from ..compiling import uncompiled
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ current_preference: ContextVar[Any] = ContextVar("current_preference", default=N
 """What the checkpoint asks of the attention that is running, shared or not (see backend.preference).
 
 The host does not tell an override of its attention."""
+
+_attentions: WeakKeyDictionary[Any, list[str]] = WeakKeyDictionary()
+"""By module the names of its parts that a checkpoint may ask something of: looking for them takes milliseconds."""
 
 _MISSING = object()
 
@@ -82,8 +86,10 @@ def uncompiled_module(module: Any) -> Any:
 
 
 def _asked(module: Any) -> Any:
-    """What the checkpoint asks of the one attention in `module`."""
-    each = (preference(part) for part in module.modules())
+    """What the checkpoint asks of the attention in `module`; where it attends twice, of the first that it asks."""
+    if module not in _attentions:
+        _attentions[module] = [name for name, part in module.named_modules() if may_prefer(part)]
+    each = (preference(module.get_submodule(name)) for name in _attentions[module])
     return next((asked for asked in each if asked is not None), None)
 
 
