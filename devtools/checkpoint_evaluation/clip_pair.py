@@ -81,8 +81,8 @@ def pair(vision: Any, text: Any, weights: Shapes, name: str) -> ClipPair:
     """weights: those of the file that `text` is from, which users call `name`. Raises EvaluationError where they are no
     pair."""
     wanted = width(vision)
-    there = {key: getattr(text.cond_stage_model, key) for key in TOWERS if hasattr(text.cond_stage_model, key)}
-    widths = {key: tower.transformer.text_projection.weight.shape[0] for key, tower in there.items()}
+    there = {key: getattr(text.cond_stage_model, key, None) for key in TOWERS}
+    widths = {key: tower.transformer.text_projection.weight.shape[0] for key, tower in there.items() if tower}
     fitting = [key for key, each in widths.items() if each == wanted]
     # A file without it leaves the projection in memory as it was, which nothing in the host shows.
     projects = any(key.endswith(PROJECTION) and set(shape) == {wanted} for key, shape in weights.items())

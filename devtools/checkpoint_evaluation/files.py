@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from devtools.checkpoint_evaluation.errors import EvaluationError
@@ -44,6 +45,18 @@ def find(kind: str, name: str) -> Path:
     named = [*near, *(each for each in there if each not in near)][:MOST_NAMED]
     more = f" and {len(there) - len(named)} more" if len(there) > len(named) else ""
     raise EvaluationError(f"there is no {called} {name!r}; ComfyUI has: {', '.join(named)}{more}")
+
+
+@contextmanager
+def loading(path: Path, kind: str) -> Iterator[None]:
+    """Within the context, whatever readers make of damaged and of unknown files is an error of one line."""
+    try:
+        yield
+    except EvaluationError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise EvaluationError(f"ComfyUI cannot load {path.name} as a {KINDS[kind]}: {lines[0]}") from error
 
 
 def digest(path: Path) -> str:

@@ -68,7 +68,8 @@ def load_vision(path: Path) -> Any:
     """The host's CLIP_VISION of a file."""
     import comfy.clip_vision
 
-    model = comfy.clip_vision.load(str(path))
+    with files.loading(path, "clip_vision"):
+        model = comfy.clip_vision.load(str(path))
     if model is None:
         raise EvaluationError(
             f"ComfyUI knows no vision model like {path.name}. It loads: {VISION_MODELS}. CLIP ViT-B and the paper's "
@@ -89,7 +90,9 @@ def _load_pair(vision: Any, clip_path: Path, text_path: Path, own_clip: Any) -> 
         raise EvaluationError(
             f"{clip_path.name} is no CLIP with a projection, so it shares no space with texts; name one with --clip"
         )
-    weights = files.shapes(text_path)
-    if own_clip is None and not has_text_half(weights):
-        raise EvaluationError(f"{text_path.name} is no text half of a CLIP; name one with --clip-text")
-    return pair(vision, load_text(text_path) if own_clip is None else own_clip, weights, text_path.name)
+    with files.loading(text_path, "text_encoders"):
+        weights = files.shapes(text_path)
+        if own_clip is None and not has_text_half(weights):
+            raise EvaluationError(f"{text_path.name} is no text half of a CLIP; name one with --clip-text")
+        text = load_text(text_path) if own_clip is None else own_clip
+    return pair(vision, text, weights, text_path.name)

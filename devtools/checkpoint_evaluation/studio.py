@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from devtools.checkpoint_evaluation.errors import EvaluationError
+from devtools.checkpoint_evaluation.files import loading
 from devtools.checkpoint_evaluation.sets import StyleSet
 from devtools.checkpoint_evaluation.settings import Settings, default_settings
 from devtools.comfyui.icon_model import Loaded, placed, shared
@@ -35,10 +36,8 @@ def load_checkpoint(path: Path) -> Loaded:
     from toy.model import register
 
     register()
-    try:
+    with loading(path, "checkpoints"):
         model, clip, vae = load_checkpoint_guess_config(str(path))[:3]
-    except RuntimeError as error:  # the host's word for a file whose model it doesn't recognise
-        raise EvaluationError(f"ComfyUI cannot load {path.name} as a checkpoint: {error}") from error
     parts = {"diffusion model": model, "text encoder": clip, "VAE": vae}
     if lacking := [name for name, part in parts.items() if part is None]:
         raise EvaluationError(
