@@ -119,7 +119,7 @@ def evaluate(chosen: argparse.Namespace) -> Path:
     settings = {"family": studio.family, **made_with, "judges": judges.described}
     lacking = [judges.lacking] if judges.lacking else []
     if not studio.is_unet:
-        lacking.append("Not drawn: full sharing, for a transformer's prompts of unlike length are drawn apart.")
+        lacking.append("Not drawn: full sharing, which is defined for UNets.")
     results = results_of(shelf, keys, sets, seen)
     page = report.Page(path.name, settings, sets, results, FLOOR, CEILING, " ".join(lacking))
     write(page, out)

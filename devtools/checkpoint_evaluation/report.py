@@ -11,7 +11,7 @@ from torch import Tensor
 from devtools.checkpoint_evaluation.measures import COST, MEASURES, PAIRED, Result, of_the_way
 from devtools.checkpoint_evaluation.sets import StyleSet
 from devtools.evaluation.summary import Estimate
-from devtools.pictures.comparison_sheet import Row, comparison
+from devtools.pictures.comparison_sheet import CELL, GAP, HEADING, Row, comparison, font, wrap
 
 GUIDE = "What the numbers mean, and what they don't: docs/your-checkpoint.md."
 
@@ -115,8 +115,12 @@ def as_json(page: Page) -> dict[str, object]:
 
 def contact_sheet(rows: Sequence[tuple[str, Tensor]], subtitle: str) -> Image.Image:
     """A row for each heading: the pictures of a set, (pictures, height, width, 3) of 0..1, the reference first."""
-    shown = [Row(heading, [_as_image(picture) for picture in pictures]) for heading, pictures in rows]
-    count = max(len(each.pictures) for each in shown)
+    count = max(len(pictures) for _, pictures in rows)
+    width = count * (CELL + GAP)
+    shown = [
+        Row(wrap(heading, width, font(HEADING), 1)[0], [_as_image(picture) for picture in pictures])
+        for heading, pictures in rows
+    ]
     captions = ["reference", *(f"target {number}" for number in range(1, count))]
     return comparison("Best, median and worst set", subtitle, shown, captions)
 
