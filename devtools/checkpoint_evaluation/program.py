@@ -93,6 +93,9 @@ def run(chosen: argparse.Namespace) -> int:
     except EvaluationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on where this ended", file=sys.stderr)
+        return 130
     print(f"\nwrote evaluation.md, evaluation.json and sets.png to {out}")
     return 0
 

@@ -114,4 +114,10 @@ class Studio:
         seed = self.seed + wanted.number
         [drawn] = common_ksampler(self.model(key), seed, steps, cfg, *sampling, positive, negative, latent)
         [pictures] = VAEDecode().decode(self.loaded.vae, drawn)
-        return pictures.float().cpu().clamp(0, 1), time.perf_counter() - started
+        pictures = pictures.float().cpu()
+        if not pictures.isfinite().all():
+            raise EvaluationError(
+                f"the pictures of set {wanted.number} are not made of numbers: the model or its VAE overflowed; try "
+                "--precision bf16 or fp32"
+            )
+        return pictures.clamp(0, 1), time.perf_counter() - started

@@ -12,6 +12,7 @@ from devtools.measuring import bench
 from devtools.measuring.bench_apart import SDXL, Model, randomise
 from devtools.measuring.bench_sdxl import (
     APART,
+    DTYPES,
     IN_A_BATCH,
     MODEL,
     Row,
@@ -82,6 +83,13 @@ def test_what_is_measured_shares(miniature):
     outputs = [calls[name]() for name in IN_A_BATCH]
     assert all((one - other).abs().max() > 1e-4 for one, other in pairwise(outputs))
     assert calls[APART]().shape == (2 * (IMAGES - 1), 4, 16, 16)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_in_half_precision(dtype: torch.dtype):
+    patcher = randomise(MINIATURE.on(CPU, dtype), CPU)
+    for call in calls_by_name(patcher, MINIATURE.inputs(2 * IMAGES, CPU, dtype), IMAGES).values():
+        assert call().isfinite().all()
 
 
 def test_the_floors(floors):

@@ -182,6 +182,22 @@ def test_a_model_that_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytes
     assert "This model cannot share attention" in capsys.readouterr().err
 
 
+def test_pictures_that_are_no_numbers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    """Black pictures are alike: they would pass for a consistent set."""
+    monkeypatch.setattr("nodes.VAEDecode.decode", lambda *_: (torch.full((4, 32, 32, 3), torch.nan),))
+    assert run(parse(arguments(tmp_path, "--steps", "1"))) == 1
+    assert "set 1 are not made of numbers" in capsys.readouterr().err
+
+
+def test_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    def interrupted(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(program, "load_checkpoint", interrupted)
+    assert run(parse(arguments(tmp_path))) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
 def test_a_checkpoint_in_parts_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture):
     from safetensors.torch import load_file, save_file
 
