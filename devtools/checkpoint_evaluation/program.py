@@ -121,8 +121,8 @@ def evaluate(chosen: argparse.Namespace) -> Path:
     seen = {key: look(shelf, key, sets, judges) for key in keys}
     settings = {"family": studio.family, **made_with, "judges": judges.described}
     lacking = [judges.lacking] if judges.lacking else []
-    if not studio.is_unet:
-        lacking.append("Not drawn: full sharing, which is defined for UNets.")
+    if not studio.meets:
+        lacking.append("Not drawn: full sharing, for this model's prompts of unlike length are computed apart.")
     results = results_of(shelf, keys, sets, seen)
     page = report.Page(path.name, settings, sets, results, FLOOR, CEILING, " ".join(lacking))
     write(page, out)

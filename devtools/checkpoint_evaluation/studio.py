@@ -11,6 +11,7 @@ from torch import Tensor
 
 from devtools.checkpoint_evaluation.errors import EvaluationError
 from devtools.checkpoint_evaluation.files import loading
+from devtools.checkpoint_evaluation.full_sharing import full_sharing as full_sharing_of_transformer
 from devtools.checkpoint_evaluation.sets import StyleSet
 from devtools.checkpoint_evaluation.settings import Settings, default_settings
 from devtools.comfyui.icon_model import Loaded, placed, shared
@@ -22,11 +23,12 @@ _OF_BOTH = (
     "no-adain", "values", "early", "most", "late",
 )  # fmt: skip
 OF_UNETS = (*_OF_BOTH, "group-norm", "strong", "stronger", "strongest", "output", "everyone")
-OF_TRANSFORMERS = (*_OF_BOTH, "all-blocks", "same", "nowhere", "low-high", "no-high", "untwisted")
+OF_TRANSFORMERS = (*_OF_BOTH, "all-blocks", "same", "nowhere", "low-high", "no-high", "untwisted", "everyone")
 """The variants of the icon models' evaluation that say something of any checkpoint of a kind."""
+UNLIKE_PROMPTS = ("a", "a lighthouse on a cliff above the sea in the light of an early winter morning, " * 2)
 FLOOR, OURS, CEILING = "plain", "defaults", "everyone"
 USUAL_OF_UNETS = (FLOOR, OURS, "shift-ln2", "no-adain", CEILING)
-USUAL_OF_TRANSFORMERS = (FLOOR, OURS, "strength-0.5", "no-adain", "same")
+USUAL_OF_TRANSFORMERS = (FLOOR, OURS, "strength-0.5", "same", CEILING)
 
 
 def load_checkpoint(path: Path) -> Loaded:
@@ -82,6 +84,15 @@ class Studio:
     def precision(self) -> str:
         return str(self.loaded.model.model.get_dtype()).removeprefix("torch.")
 
+    @property
+    def meets(self) -> bool:
+        """Whether the images of a set are in one model call, though their prompts have unlike numbers of tokens."""
+        from style_aligned.nodes.prompts import StyleAlignedPrompts
+        from style_aligned.shared_attention.lines import LINE
+
+        positive = StyleAlignedPrompts.execute(self.loaded.clip, "\n".join(UNLIKE_PROMPTS), "").result[0]
+        return not any(LINE in options for _, options in positive)
+
     def variants(self, asked: list[str] | None) -> list[str]:
         """The keys asked for, with the model alone first; the usual ones where none is."""
         possible = OF_UNETS if self.is_unet else OF_TRANSFORMERS
@@ -92,13 +103,16 @@ class Studio:
                 f"--variants {unknown[0]} says nothing of this checkpoint, which is {kind}; such have: "
                 f"{', '.join(possible)}"
             )
-        return list(dict.fromkeys(keys))
+        return [key for key in dict.fromkeys(keys) if key != CEILING or self.meets]
 
     def model(self, key: str) -> Any:
         """The checkpoint's model with the nodes of a variant."""
         variant = VARIANTS[key]
-        model = full_sharing(self.loaded.model) if variant.everyone else shared(self.loaded.model, variant.sharing)
-        return placed(model, variant.positions)
+        if variant.everyone:
+            return (full_sharing if self.is_unet else full_sharing_of_transformer)(self.loaded.model)
+        # Off is off, to the bit; and lines of unlike length cost a transformer what they cost alone.
+        sharing = {"strength": 0.0} if variant.sharing is None and not self.is_unet else variant.sharing
+        return placed(shared(self.loaded.model, sharing), variant.positions)
 
     def draw(self, key: str, wanted: StyleSet) -> tuple[Tensor, float]:
         """The pictures of a set, the reference first: (pictures, height, width, 3) of 0..1; and the seconds it took."""

@@ -164,7 +164,6 @@ def test_every_variant_is_one_of_the_icon_models():
         assert all(VARIANTS[key].source == "text" for key in keys)
     assert set(studio.USUAL_OF_UNETS) <= set(studio.OF_UNETS)
     assert set(studio.USUAL_OF_TRANSFORMERS) <= set(studio.OF_TRANSFORMERS)
-    assert studio.CEILING not in studio.OF_TRANSFORMERS
 
 
 class Pair:

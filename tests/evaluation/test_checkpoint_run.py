@@ -17,6 +17,7 @@ from small_clip import let_the_host_load_small_ones, save, small_clip
 from devtools import evaluate
 from devtools.checkpoint_evaluation import program
 from devtools.checkpoint_evaluation.program import parse, run
+from devtools.checkpoint_evaluation.sets import read_sets
 from devtools.checkpoint_evaluation.studio import Studio
 from devtools.comfyui.server import FLUX_CHECKPOINT, TOY_CHECKPOINT
 
@@ -133,15 +134,16 @@ def test_other_settings_are_drawn_anew(unet, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_transformer_and_no_vision_model(tmp_path: Path):
     """Without one, palettes, texture and copying are measured all the same, and the page says what is not."""
-    said = arguments(tmp_path, "--steps", "4", "--sets", "1,3", "--variants", "defaults", checkpoint=FLUX_CHECKPOINT)
+    more = ["--steps", "4", "--sets", "1,3", "--variants", "defaults", "everyone"]
+    said = arguments(tmp_path, *more, checkpoint=FLUX_CHECKPOINT)
     found = evaluated(*said)
     assert [each["number"] for each in found["sets"]] == [1, 3]
     assert set(found["variants"]["plain"]) == {"title", "palette", "texture", "copying", "cost"}
     assert found["settings"]["family"] == "FluxIcons"
     assert "set consistency" in found["not_measured"]
-    assert "full sharing" in found["not_measured"]
-    values = [found["variants"][key]["palette"]["of_sets"] for key in ("plain", "defaults")]
-    assert values[0] != values[1]
+    assert "full sharing" not in found["not_measured"]
+    plain, ours, everyone = (found["variants"][key]["palette"]["of_sets"] for key in VARIANTS)
+    assert plain != ours != everyone != plain
 
 
 @pytest.mark.parametrize(
@@ -164,6 +166,27 @@ def test_what_cannot_be_done_is_said_before_anything_is_drawn(
     assert run(parse(arguments(tmp_path, *more))) == 1
     assert error in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_full_sharing_is_left_out_where_the_pictures_of_a_set_never_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Studio, "meets", False)
+    more = ["--steps", "1", "--sets", "1,3", "--variants", "everyone"]
+    found = evaluated(*arguments(tmp_path, *more, checkpoint=FLUX_CHECKPOINT))
+    assert list(found["variants"]) == ["plain"]
+    assert "Not drawn: full sharing" in found["not_measured"]
+
+
+def test_the_model_alone_is_the_hosts(tmp_path: Path):
+    """To the bit, though a transformer has Share Attention on it, with strength 0."""
+    [wanted, *_] = read_sets(Path(arguments(tmp_path)[3]))
+    with torch.inference_mode():
+        studio = Studio.of(program.load_checkpoint(FLUX_CHECKPOINT), 0, steps=2)
+        drawn, _ = studio.draw("plain", wanted)
+        bare = Studio(studio.loaded, studio.settings, 0)
+        bare.__class__ = type("Bare", (Studio,), {"model": lambda self, _key: self.loaded.model})
+        assert torch.equal(drawn, bare.draw("plain", wanted)[0])
 
 
 def test_a_model_that_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
