@@ -67,8 +67,8 @@ def attend(
     from style_aligned.shared_attention.host.families.noting import current_layer
 
     layer, axis = current_layer.get(), 2 if skip_reshape else 1
-    if layer is not None:
-        tokens = k.shape[axis]
+    tokens = k.shape[axis]
+    if layer is not None and q.shape[axis] == tokens:  # not where a layer attends to text across
         image = layer.image(tokens)
         k, v = (with_others(x, image, axis, images) for x in (k, v))
         if mask is not None:
