@@ -13,6 +13,7 @@ from style_aligned.shared_attention.host.families.noting import current_layer
 
 from devtools.checkpoint_evaluation.full_sharing import attend, full_sharing
 from devtools.checkpoint_evaluation.studio import Studio, load_checkpoint
+from devtools.comfyui.icon_model import Loaded
 from devtools.comfyui.server import FLUX_CHECKPOINT
 
 CHUNKS, IMAGES, TOKENS, HEADS, CHANNELS = 2, 3, 7, 2, 8
@@ -66,6 +67,23 @@ def test_outside_of_a_layer_attention_is_the_hosts():
     q, k, v = projections()
     found = attend(IMAGES, attention_pytorch, q, k, v, HEADS, skip_reshape=True)
     assert torch.equal(found, attention_pytorch(q, k, v, HEADS, skip_reshape=True))
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_pictures_meet_where_the_text_encoder_pads(padded: bool):
+    class Clip:
+        """As many tokens as words, or always a hundred."""
+
+        def tokenize(self, text: str) -> int:
+            return 100 if padded else len(text.split())
+
+        def encode_from_tokens_scheduled(self, tokens: int) -> list:
+            return [[torch.zeros(1, tokens, 128), {"pooled_output": torch.zeros(1, 128)}]]
+
+    model = load_checkpoint(FLUX_CHECKPOINT).model
+    studio = Studio.of(Loaded(model, Clip(), None), 0)
+    assert studio.meets is padded
+    assert ("everyone" in studio.variants(None)) is padded
 
 
 def test_in_a_whole_model_each_image_depends_on_all_and_on_no_order():
