@@ -1,7 +1,7 @@
-"""What the user asked for cannot be done: one line that says what was given, what is needed and what to do."""
+"""What is wrong with what the user asked for."""
 
 from __future__ import annotations
 
 
 class EvaluationError(Exception):
-    pass
+    """It cannot be done: one line that says what was given, what is needed and what to do."""

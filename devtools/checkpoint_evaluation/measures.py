@@ -31,7 +31,7 @@ MEASURES = {
     "style": Measure("style", "mean cosine of the covariances of patch features of each two pictures"),
     "palette": Measure("palette distance", "of each two pictures, in OKLab; 0.02 is just noticed; less is closer"),
     "texture": Measure("texture distance", "of each two pictures, in doublings of detail; less is closer"),
-    "text": Measure("text agreement", "mean cosine of each target and the words for what it should show; the paper's"),
+    "text": Measure("text agreement", "mean cosine of each target and the words for what it should show"),
     "leakage": Measure(
         "leakage", "how much closer targets are to the reference's words than to their own; less is better"
     ),
