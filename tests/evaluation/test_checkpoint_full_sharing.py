@@ -74,11 +74,11 @@ def test_pictures_meet_where_the_text_encoder_pads(padded: bool):
     class Clip:
         """As many tokens as words, or always a hundred."""
 
-        def tokenize(self, text: str) -> int:
-            return 100 if padded else len(text.split())
+        def tokenize(self, text: str) -> dict:
+            return {"words": [[(1, 1.0)] * (100 if padded else len(text.split()))]}
 
-        def encode_from_tokens_scheduled(self, tokens: int) -> list:
-            return [[torch.zeros(1, tokens, 128), {"pooled_output": torch.zeros(1, 128)}]]
+        def encode_from_tokens_scheduled(self, tokens: dict) -> list:
+            return [[torch.zeros(1, len(tokens["words"][0]), 128), {"pooled_output": torch.zeros(1, 128)}]]
 
     model = load_checkpoint(FLUX_CHECKPOINT).model
     studio = Studio.of(Loaded(model, Clip(), None), 0)
