@@ -93,12 +93,14 @@ COMMANDS = {
     ),
     "serve": Command("devtools.comfyui.serve", "start ComfyUI in the browser with the pack in it", serve_options),
     "bench": Command(
-        "devtools.measuring.bench", "measure time and memory of a UNet step; all else goes to the program"
+        "devtools.measuring.bench",
+        "measure time and memory of a UNet step, or with --sdxl of SDXL on a GPU; all else goes to the program",
     ),
     "train": Command("toy.train", "train a small icon model, or go on training it; all else goes to the program"),
     "evaluate": Command(
         "devtools.evaluate",
-        "measure how well sets take on one style, with every option; all else goes to the program",
+        "measure how well sets take on one style, with every option, or with --checkpoint NAME on a model of yours; "
+        "all else goes to the program",
         needs=("matplotlib",),
         requirements="evaluation.txt",
     ),
