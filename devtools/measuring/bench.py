@@ -19,6 +19,7 @@ from devtools.comfyui.inprocess import load_pack, start_host
 from devtools.measuring.bench_apart import Apart, Model, apart_variants, randomise, report_banks
 from devtools.measuring.bench_flux import bank_attention_variants, block_variants, joint_attention_variants
 from devtools.measuring.bench_sdxl import BATCHES, report_sdxl
+from devtools.measuring.bench_steering import SteeredCalls, steering_variants
 from devtools.measuring.timing import Measured, measure, report
 
 SD15: dict[str, Any] = {
@@ -50,7 +51,7 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
 NOT_OF_ATTENTION = {"end_percent", "share_group_norm", "reference_latent"}
 SDXL_1024 = {"64 x 64 tokens, 10 heads": (4096, 10), "32 x 32 tokens, 20 heads": (1024, 20)}
 HEAD_CHANNELS = 64
-PARTS = ("unet", "attention", "flux-attention", "bank-attention", "flux", "bank")
+PARTS = ("unet", "steering", "attention", "flux-attention", "bank-attention", "flux", "bank")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -78,6 +79,11 @@ def main(arguments: Sequence[str]) -> int:
         if "unet" in parts:
             title = f"One step of an SD 1.5 UNet, {chosen.size} x {chosen.size}, {chosen.images} images, CFG"
             report(title, measure(unet_variants(device, dtype, chosen), chosen.rounds, device))
+        if "steering" in parts:
+            title = f"A call of the same UNet, {chosen.size} x {chosen.size}, {chosen.images} images; plain is shared"
+            shared = with_sharing(sd15(device, dtype), {}, chosen.size // 8)
+            calls = SteeredCalls(shared, device, chosen.images, chosen.size // 8)
+            report(title, measure(steering_variants(calls), chosen.rounds, device))
         if "attention" in parts:
             for shape, (tokens, heads) in SDXL_1024.items():
                 variants = attention_variants(device, dtype, chosen.images, tokens, heads)
