@@ -14,14 +14,9 @@ import torch
 from comfy.ldm.modules import attention as host
 from oracles import relative_error
 from sampling import noise, sample, shared
-from tiny_models import conditioning, tiny_model
+from tiny_models import conditioning
 
 OPTIONS = {"shift": 0.5, "share_group_norm": True}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_model("sd15")
 
 
 class Recorder:

@@ -11,12 +11,7 @@ import torch
 from given_reference import ksampler, picture, with_reference
 from oracles import relative_error
 from sampling import shared
-from tiny_models import conditioning, smooth_model
-
-
-@pytest.fixture(scope="module")
-def model():
-    return smooth_model()
+from tiny_models import conditioning
 
 
 @pytest.mark.parametrize("settings", [{"cfg": 7.0}, {"cfg": 1.0, "denoise": 0.5}], ids=str)
