@@ -63,7 +63,16 @@ def run_tests(release: str, arguments: Sequence[str], labelled: bool) -> Outcome
     print(f"\n=== ComfyUI {release}: {shown}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, str(ROOT / "dev.py"), "test", "--host", release, "-n0", f"--junitxml={report}"]
+        command = [
+            sys.executable,
+            str(ROOT / "dev.py"),
+            "test",
+            "--host",
+            release,
+            "--all",
+            "-n0",
+            f"--junitxml={report}",
+        ]
         started = time.monotonic()
         status = _run([*command, *arguments, *tests], f"{release} | " if labelled else None)
         return outcome(report, release, shown, status, time.monotonic() - started)

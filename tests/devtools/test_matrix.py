@@ -14,8 +14,8 @@ FAKE_DEV = """
 import os, sys
 import pytest
 
-command, option, release, *arguments = sys.argv[1:]
-assert (command, option) == ("test", "--host")
+command, option, release, extent, *arguments = sys.argv[1:]
+assert (command, option, extent) == ("test", "--host", "--all")
 if release == os.environ.get("BROKEN"):
     sys.exit(1)
 os.environ |= {"RELEASE": release, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # plugins take long to import

@@ -108,11 +108,16 @@ def unfilled(config: Any, dtype: torch.dtype = torch.float32) -> comfy.model_pat
     return comfy.model_patcher.CoreModelPatcher(config.get_model({}, "", CPU), CPU, CPU)
 
 
-def smooth_model() -> comfy.model_patcher.ModelPatcher:
-    """A still smaller model whose output is small, as a trained one's is beside the noise: adaptive samplers stride."""
-    patcher = tiny_model(
+def small_model() -> comfy.model_patcher.ModelPatcher:
+    """A still smaller model, of one level: for what takes long with each block, as compiling does."""
+    return tiny_model(
         "sd15", channel_mult=[1], num_res_blocks=[1], transformer_depth=[1], transformer_depth_output=[1, 1]
     )
+
+
+def smooth_model() -> comfy.model_patcher.ModelPatcher:
+    """The small model with a small output, as a trained one's is beside the noise: adaptive samplers stride."""
+    patcher = small_model()
     patcher.model.diffusion_model.out[2].weight.data *= 0.1
     return patcher
 

@@ -72,8 +72,7 @@ def merged(model: ModelPatcher) -> ModelPatcher:
     """ModelMergeSimple with a model of other weights."""
     other = tiny_model("sd15", seed=1)
     clone = model.clone()
-    for name, patch in other.get_key_patches("diffusion_model.").items():
-        clone.add_patches({name: patch}, 0.5, 0.5)
+    clone.add_patches(other.get_key_patches("diffusion_model."), 0.5, 0.5)  # at once: the node's one by one is slow
     return clone
 
 

@@ -16,7 +16,7 @@ import torch
 from host_patches import PATCHES, HostPatch
 from oracles import relative_error
 from sampling import sample, shared
-from tiny_models import tiny_model
+from tiny_models import small_model
 from verdicts import COLUMNS, Broken, share_attention, word
 
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
@@ -73,8 +73,7 @@ def test_torch_compile_with_its_own_backend():
     """The table's row has the graphs; this has the code that the host's node makes of them."""
     from comfy_extras.nodes_torch_compile import TorchCompileModel
 
-    small = {"channel_mult": [1], "num_res_blocks": [1], "transformer_depth": [1], "transformer_depth_output": [1, 1]}
-    model = tiny_model("sd15", **small)
+    model = small_model()
     together = sample(TorchCompileModel.execute(shared(model, shift=0.5), "inductor").result[0], 2, steps=1)
     assert relative_error(together, sample(shared(model, shift=0.5), 2, steps=1)) < 1e-4
     torch._dynamo.reset()
