@@ -13,7 +13,7 @@ import sys
 import page
 import pytest
 import torch
-from host_patches import PATCHES, HostPatch
+from host_patches import PATCHES, SLOW, HostPatch, parameters
 from oracles import relative_error
 from sampling import sample, shared
 from tiny_models import small_model
@@ -22,14 +22,10 @@ from verdicts import COLUMNS, Broken, share_attention, word
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 MEASURED: dict[str, page.Row] = {}
 
-SLOW = pytest.mark.skipif(not os.environ.get("MEASURE_COMPATIBILITY"), reason="slow: set MEASURE_COMPATIBILITY=1")
-
 pytestmark = pytest.mark.usefixtures("_no_gradients")
 
 
-@pytest.mark.parametrize(
-    "patch", [pytest.param(patch, id=patch.name, marks=SLOW if patch.is_slow else ()) for patch in PATCHES]
-)
+@pytest.mark.parametrize("patch", parameters(PATCHES))
 def test_the_row_is_what_is_measured(patch: HostPatch):
     try:
         MEASURED[patch.name] = {name: word(measure, patch) for name, measure in COLUMNS.items()}

@@ -5,11 +5,12 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from every_day import every_day
 
 from toy import icons
 
 
-@pytest.fixture(params=["unet", "flux"])
+@pytest.fixture(params=every_day(["unet", "flux"], ["flux"]))
 def new_trainer(comfyui_path, monkeypatch, request):
     """Of each of the models: a function of the seed."""
     from toy.trainer import Trainer
