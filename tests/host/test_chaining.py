@@ -205,7 +205,7 @@ class Residuals:
 
     def __init__(self, rows: int) -> None:
         generator = torch.Generator().manual_seed(9)
-        self.residual = torch.randn(rows, 128, 4, 4, generator=generator)
+        self.residual = torch.randn(rows, 64, 4, 4, generator=generator)
         self.previous_controlnet = None
         self.extra_hooks = None
         self.multigpu_clones = {}

@@ -24,7 +24,7 @@ def diffusers():
 def with_the_weights_of(model, diffusers):
     """diffusers' UNet2DConditionModel with the structure and the weights of the tiny SD 1.5."""
     unet = diffusers.UNet2DConditionModel(
-        in_channels=4, out_channels=4, block_out_channels=(64, 128), layers_per_block=1, attention_head_dim=8,
+        in_channels=4, out_channels=4, block_out_channels=(32, 64), layers_per_block=1, attention_head_dim=8,
         cross_attention_dim=CONTEXT, norm_num_groups=32,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
