@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from devtools import ROOT
 from devtools.comfyui import matrix
 from devtools.comfyui.choose import NEEDED_TO_TEST, Host, HostError, check_modules, find_or_fetch
 from devtools.comfyui.fetch import RELEASES
 
-ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "devtools" / "requirements"
 
 # Python's own -m would look in the working directory, which is the user's, not in the checkout.

@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
-from devtools.comfyui.fetch import DEFAULT_RELEASE, RELEASES, ROOT
+from devtools import ROOT
+from devtools.comfyui.fetch import DEFAULT_RELEASE, RELEASES
 
 ON_OLDER_HOSTS = ("tests/host", "tests/server", "tests/browser")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools.commands import ROOT
+from devtools import ROOT
 
 FAKE_DEV = """
 import os, sys

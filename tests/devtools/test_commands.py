@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from devtools import commands
+from devtools import ROOT, commands
 from devtools.comfyui.choose import Host, HostError
-from devtools.commands import ROOT, main
+from devtools.commands import main
 
 
 @pytest.fixture
