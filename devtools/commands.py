@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from devtools import ROOT
 from devtools.comfyui import matrix
 from devtools.comfyui.choose import NEEDED_TO_TEST, Host, HostError, check_modules, find_or_fetch
 from devtools.comfyui.fetch import RELEASES
 
-ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "devtools" / "requirements"
 
 # Python's own -m would look in the working directory, which is the user's, not in the checkout.
@@ -69,21 +69,31 @@ class Command:
     of_arguments: Callable[[list[str]], list[str]] = list  # what the program is given for the command's arguments
 
 
-def in_two_processes(arguments: list[str]) -> list[str]:
-    """The suite takes half as long; one file or folder is sooner done without the start of two processes."""
-    is_said = any(word.startswith(("-n", "--numprocesses", "--dist", "--pdb")) for word in arguments)
-    return arguments if is_said or matrix.named_tests(arguments) else [*TWO_PROCESSES, *arguments]
+def of_the_suite(arguments: list[str]) -> list[str]:
+    """Where no tests are chosen: those of every day, or with --all all of them, in two processes.
+
+    One file or folder is sooner done without the start of two.
+    """
+    rest = [word for word in arguments if word != ALL]
+    if matrix.named_tests(rest):
+        return rest
+    is_split = any(word.startswith(("-n", "--numprocesses", "--dist", "--pdb")) for word in rest)
+    is_chosen = ALL in arguments or any(word.startswith(("-k", "-m", "--lf", "--last-failed")) for word in rest)
+    return [*(() if is_split else TWO_PROCESSES), *(() if is_chosen else EVERY_DAY), *rest]
 
 
+ALL = "--all"
+EVERY_DAY = ("-m", "not thorough")
 TWO_PROCESSES = ("-n2", "--dist=loadgroup", "--no-loadscope-reorder")
 COMMANDS = {
     "demo": Command("devtools.demo", "draw a set twice, without and with style sharing, and show it", demo_options),
     "test": Command(
         "pytest",
-        "run the tests, all of them in two processes; all else goes to pytest",
+        "run the tests: all but the thorough ones, in some minutes; with --all these too, as CI does; or those named, "
+        "thorough or not. All else goes to pytest",
         needs=tuple(NEEDED_TO_TEST),
         in_root=True,
-        of_arguments=in_two_processes,
+        of_arguments=of_the_suite,
     ),
     "matrix": Command(
         "devtools.comfyui.matrix",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from devtools import ROOT
 from devtools.comfyui.icon_model import ICON_MODELS
 from devtools.comfyui.server import PromptFailed, PromptRejected, Server, ServerError, stop_on_signals
 from devtools.comfyui.workflow import (
@@ -27,7 +28,7 @@ from devtools.comfyui.workflow import (
     to_prompt,
     widget_values,
 )
-from devtools.commands import ROOT, demo_options
+from devtools.commands import demo_options
 from devtools.pictures.comparison_sheet import Row, comparison
 
 WORKFLOWS = ROOT / "workflows"

@@ -5,7 +5,7 @@ bias. So, as in `beside`, no logits are held, and whatever kernel attends is in 
 
     share_p = m_p e^b_p / sum_p m_p e^b_p,    own tokens a part too, of bias 0
 
-As many parts fit in one attention as a head has channels.
+As many parts fit in one attention as a head has channels, less one; more references take further ones.
 """
 
 from __future__ import annotations
@@ -32,22 +32,35 @@ def masses(
 
     Own tokens have what these leave. aligned: of targets; the queries may be some of theirs. parts: of each reference,
     (tokens, parts): how much of a token belongs to each of its parts. heads: how many lie side by side in the channels.
-    scale, attend and mask are those of `sharing.share`. Raises ValueError where there are as many parts as a head has
-    channels, or more.
+    scale, attend and mask are those of `sharing.share`. Raises ValueError where one reference has as many parts as a
+    head has channels, or more.
     """
     channels = aligned.value.shape[-1] // heads
-    if sum(part.shape[-1] for part in parts) >= channels:
-        raise ValueError(f"a head of {channels} channels has room for {channels - 1} parts of references")
     plain = [each._replace(bias=0.0, counts=None) for each in references]
-    both = Projections(
-        aligned.query,
-        extended(aligned.key, [scaled(each.key, scale) for each in references]),
-        extended(_own(aligned.value, channels), _of_parts(references, parts, channels)),
-    )
-    out = _by_head(attended(attend, both, extended_mask(mask, aligned.key, plain)), heads)
-    own = out[..., :1]
-    raised = out[..., 1 : 1 + sum(part.shape[-1] for part in parts)] * _factors(references, parts, out)
+    key = extended(aligned.key, [scaled(each.key, scale) for each in references])
+    full_mask, found = extended_mask(mask, aligned.key, plain), []
+    for chosen in _rounds([part.shape[-1] for part in parts], channels - 1):
+        of_round = [part if number in chosen else part[:, :0] for number, part in enumerate(parts)]
+        value = extended(_own(aligned.value, channels), _of_parts(references, of_round, channels))
+        out = _by_head(attended(attend, Projections(aligned.query, key, value), full_mask), heads)
+        own = out[..., :1]
+        found.append(out[..., 1 : 1 + sum(part.shape[-1] for part in of_round)])
+    raised = torch.cat(found, -1)
+    raised = raised * _factors(references, parts, raised)
     return raised / (own + raised.sum(-1, keepdim=True))
+
+
+def _rounds(counts: Sequence[int], room: int) -> list[range]:
+    """Which references' parts are found by one attention after the other; counts: of parts. Raises ValueError."""
+    starts, filled = [0], 0
+    for number, count in enumerate(counts):
+        if count > room:
+            raise ValueError(f"a head of {room + 1} channels has room for {room} parts of a reference")
+        if filled + count > room:
+            starts.append(number)
+            filled = 0
+        filled += count
+    return [range(start, end) for start, end in zip(starts, [*starts[1:], len(counts)], strict=True)]
 
 
 def _own(value: Tensor, channels: int) -> Tensor:

@@ -6,7 +6,7 @@ import copy
 import json
 from pathlib import Path
 
-from devtools.comfyui.server import ROOT
+from devtools import ROOT
 from devtools.comfyui.workflow import Graph, Node
 
 BLUEPRINTS = ROOT / "subgraphs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -57,6 +57,13 @@ def _versions(record_testsuite_property: Callable[[str, object], None]) -> None:
     versions = {"comfyui": COMFYUI_VERSION, "python": platform.python_version(), "torch": torch.__version__}
     for name, version in versions.items():
         record_testsuite_property(name, version)
+
+
+@pytest.fixture
+def _no_gradients() -> Iterator[None]:
+    """As the host executes nodes."""
+    with torch.inference_mode():
+        yield
 
 
 @pytest.fixture

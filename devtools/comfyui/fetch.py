@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from devtools import ROOT
 from devtools.comfyui.logged_commands import HostError, Steps
 
-ROOT = Path(__file__).resolve().parents[2]
 HOST_FOLDER = ROOT / ".host"
 REQUIREMENTS = ROOT / "devtools" / "requirements"
 NEEDED_BYTES = 8e9

@@ -20,9 +20,10 @@ from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
+from devtools import ROOT
 from devtools.comfyui.any_comfyui import version_of
 from devtools.comfyui.choose import named_folder
-from devtools.comfyui.fetch import DEFAULT_RELEASE, RELEASES, ROOT
+from devtools.comfyui.fetch import DEFAULT_RELEASE, RELEASES
 
 TOUCH_THE_HOST = ("tests/host", "tests/server", "tests/browser")
 
@@ -88,7 +89,8 @@ def run_tests(target: Target, arguments: Sequence[str], labelled: bool) -> Outco
     print(f"\n=== ComfyUI {target}: {shown}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, str(ROOT / "dev.py"), "test", *target.option, "-n0", f"--junitxml={report}"]
+        command = [sys.executable, str(ROOT / "dev.py"), "test", *target.option, "--all", "-n0"]
+        command.append(f"--junitxml={report}")
         started = time.monotonic()
         status = _run([*command, *arguments, *tests], f"{target.version} | " if labelled else None)
         return outcome(report, target, shown, status, time.monotonic() - started)

@@ -7,8 +7,9 @@ import os
 import sys
 from pathlib import Path
 
+from devtools import ROOT
 from devtools.comfyui.server import Server, ServerError, stop_on_signals
-from devtools.commands import ROOT, serve_options
+from devtools.commands import serve_options
 
 FOLDER = ROOT / "output" / "serve"  # kept: what a user draws and saves here should be there next time
 

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from devtools import ROOT
 from devtools.comfyui.client import Client, Progress, Prompt, PromptFailed, PromptRejected, Result, ServerError
 
 __all__ = ["Client", "Progress", "Prompt", "PromptFailed", "PromptRejected", "Result", "Server", "ServerError"]
 
-ROOT = Path(__file__).resolve().parents[2]
 PACK_NAME = "comfyui-style-aligned"
 TOY_NAME = "style-aligned-toy"
 TOY_CHECKPOINT = ROOT / "toy" / "icons.safetensors"

@@ -9,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from devtools.comfyui.server import ROOT, stop_on_signals
+from devtools import ROOT
+from devtools.comfyui.server import stop_on_signals
 from devtools.fuzz.campaign import Campaign, FuzzedServer, Report, replay
 
 CHUNK = 100

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from devtools import ROOT
 from devtools.comfyui.client import Prompt, PromptFailed, PromptRejected
-from devtools.comfyui.server import ROOT, Server, ServerError
+from devtools.comfyui.server import Server, ServerError
 from devtools.comfyui.workflow import ObjectInfo
 from devtools.fuzz import outcomes, plain
 from devtools.fuzz.graphs import OURS, STYLES, TEST, Run, random_run

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from devtools.measuring.timing import Measured
 
@@ -80,7 +80,11 @@ def steering_variants(calls: SteeredCalls) -> list[Measured]:
 
 def _flops(run: Callable[[], object]) -> int:
     """Of a real call: the noise level is read from it, which there is none of on the meta device."""
-    of_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
+
+    def of_attention(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+        return int(sdpa_flop_count(query, key, value))
+
+    of_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: of_attention}
     with FlopCounterMode(display=False, custom_mapping=of_cpu) as counter:
         run()
     return counter.get_total_flops()

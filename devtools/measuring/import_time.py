@@ -20,7 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from devtools.comfyui.inprocess import ROOT, start_host
+from devtools import ROOT
+from devtools.comfyui.inprocess import start_host
 
 WITHOUT_NODES = """\
 from comfy_api.latest import ComfyExtension

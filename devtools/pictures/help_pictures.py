@@ -21,9 +21,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from devtools import ROOT
 from devtools.comfyui.icon_model import Loaded, load_icon_model, shared
 from devtools.comfyui.inprocess import load_pack, start_host
-from devtools.comfyui.server import ROOT
 from devtools.measuring.inversion_error import sample_from_noise
 from devtools.pictures.help_plans import SUBJECTS, Apart, Given, Inversion, Masked, Picture, Plan, pictures
 from devtools.pictures.help_strip import Row, save, strip

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from devtools.comfyui.server import ROOT
+from devtools import ROOT
 from toy.icons import FRAME, SHAPES, SIZE, Style, paint, place
 
 FOLDER = ROOT / "docs" / "images"

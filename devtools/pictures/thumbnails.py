@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from devtools.comfyui.server import FLUX_CHECKPOINT, ROOT, TOY_CHECKPOINT, Prompt, Server
+from devtools import ROOT
+from devtools.comfyui.server import FLUX_CHECKPOINT, TOY_CHECKPOINT, Prompt, Server
 from devtools.comfyui.workflow import Graph, Node, ObjectInfo, bypass, set_widget, to_prompt, widget_values
 from toy.control import CHECKPOINT_NAME
 from toy.icons import FRAME, SHAPES, draw, place, random_style, words

@@ -17,7 +17,8 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from devtools.comfyui.fetch import HOST_FOLDER, REQUIREMENTS, ROOT, Environment, exclusive, python_in
+from devtools import ROOT
+from devtools.comfyui.fetch import HOST_FOLDER, REQUIREMENTS, Environment, exclusive, python_in
 from devtools.comfyui.logged_commands import HostError, Steps
 
 OUTPUT = ROOT / "output"

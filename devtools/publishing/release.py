@@ -18,7 +18,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parents[2]
+from devtools import ROOT
+
 _HEADING = re.compile(r"^## +(.+?) *$", re.MULTILINE)
 
 

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from chromium import HOW_TO_GET_ONE, find, launch
 from workbench import SIZE, Workbench
 
-from devtools.comfyui.server import PACK_NAME, ROOT, TOY_CHECKPOINT, Server, link_file, link_folder
+from devtools import ROOT
+from devtools.comfyui.server import PACK_NAME, TOY_CHECKPOINT, Server, link_file, link_folder
 from devtools.comfyui.workflow import set_widget, to_prompt
 from devtools.pictures.thumbnails import WORKFLOWS, place_pictures, with_icon_model
 from devtools.publishing.package import copy_tracked_files

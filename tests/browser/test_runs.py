@@ -6,9 +6,10 @@ import re
 from typing import Any
 
 import pytest
+from every_day import every_day
 from playwright.sync_api import expect
 from releases import skip_without_its_model
-from test_templates import NAMES, shipped
+from test_templates import NAMES, OF_EACH_KIND, shipped
 from workbench import FOR_ICONS, STEPS
 
 from devtools.comfyui.client import Client
@@ -28,7 +29,7 @@ WITHOUT_REFERENCE = {
 """How many pictures a workflow saves whose references take no place in the batch."""
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every_day(NAMES, OF_EACH_KIND))
 def test_draws_its_pictures(bench, server: Client, name: str):
     skip_without_its_model(shipped(name), server.object_info())
     bench.open_template(name)

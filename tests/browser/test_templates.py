@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from every_day import every_day
 from playwright.sync_api import expect
 from releases import skip_without_its_model
 
@@ -14,6 +15,7 @@ from devtools.comfyui.workflow import Graph, to_prompt
 from devtools.pictures.thumbnails import THUMBNAIL_SIZE, WORKFLOWS
 
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+OF_EACH_KIND = ("reference_mixed", "save_style", "style_aligned_flux", "style_aligned_sd15")
 WRITTEN = ("id", "type", "title", "pos", "mode", "widgets_values", "properties", "color", "bgcolor")
 
 
@@ -40,7 +42,7 @@ def test_all_are_listed_with_their_thumbnails(bench):
     bench.shot("templates")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every_day(NAMES, OF_EACH_KIND))
 def test_opens_as_it_was_written(bench, server: Client, name: str):
     skip_without_its_model(shipped(name), server.object_info())
     bench.open_template(name)

@@ -67,6 +67,7 @@ def test_targets_read_the_bank_as_they_read_the_row_of_a_batch():
     assert (thin - targets).abs().max() > 1e-4
 
 
+@pytest.mark.thorough
 def test_the_variants_cost_less_the_fewer_tokens_there_are():
     whole, fourth, ninth, alone = (variant.flops for variant in apart_variants(small("meta"), small("meta"), targets=2))
     assert whole > fourth > ninth > 0

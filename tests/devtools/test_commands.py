@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from devtools import commands
+from devtools import ROOT, commands
 from devtools.comfyui.choose import Host, HostError
-from devtools.commands import ROOT, main
+from devtools.commands import main
 
 
 @pytest.fixture
@@ -109,17 +109,24 @@ sys.exit(_hand_over(Command("program", ""), Host(Path("there"), Path(sys.executa
 
 
 @pytest.mark.parametrize(
-    ("words", "is_split"),
+    ("words", "is_split", "is_every_day"),
     [
-        ("", True),
-        ("-q -k adain", True),
-        ("tests/unit", False),
-        ("tests/unit/test_rows.py::test_rows_of_a_call -q", False),
-        ("-n0", False),
-        ("--numprocesses 4", False),
-        ("--pdb", False),
+        ("", True, True),
+        ("-q --durations=5", True, True),
+        ("-q -k adain", True, False),
+        ("-m thorough", True, False),
+        ("tests/unit", False, False),
+        ("tests/unit/test_rows.py::test_rows_of_a_call -q", False, False),
+        ("-n0", False, True),
+        ("--numprocesses 4", False, True),
+        ("--pdb", False, True),
     ],
 )
-def test_the_whole_suite_runs_in_two_processes(words: str, is_split: bool) -> None:
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_what_of_the_suite_runs_and_in_how_many_processes(
+    words: str, is_split: bool, is_every_day: bool, all_of_them: bool
+) -> None:
     given = words.split()
-    assert commands.COMMANDS["test"].of_arguments(given) == [*(commands.TWO_PROCESSES if is_split else ()), *given]
+    found = commands.COMMANDS["test"].of_arguments([*given, *(("--all",) if all_of_them else ())])
+    chosen = commands.EVERY_DAY if is_every_day and not all_of_them else ()
+    assert found == [*(commands.TWO_PROCESSES if is_split else ()), *chosen, *given]

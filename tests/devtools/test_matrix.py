@@ -15,8 +15,8 @@ FAKE_DEV = """
 import os, sys
 import pytest
 
-command, option, release, *arguments = sys.argv[1:]
-assert command == "test"
+command, option, release, extent, *arguments = sys.argv[1:]
+assert (command, extent) == ("test", "--all")
 if option == "--comfyui":
     release = open(os.path.join(release, "comfyui_version.py")).read().split('"')[1]
 else:

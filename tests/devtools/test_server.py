@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools import ROOT
 from devtools.comfyui.client import Client, PromptFailed, PromptRejected, ServerError
-from devtools.comfyui.server import PACK_NAME, ROOT, TOY_NAME, Server, free_port
+from devtools.comfyui.server import PACK_NAME, TOY_NAME, Server, free_port
 
 FAKE = Path(__file__).with_name("fake_comfyui.py")
 

@@ -29,11 +29,13 @@ def drawn(comfyui_path) -> dict[str, torch.Tensor]:
         return {key: studio.draw(VARIANTS[key], plan(1)) for key in keys}
 
 
+@pytest.mark.thorough
 def test_apart_from_the_batch_is_as_in_its_first_row(drawn):
     torch.testing.assert_close(drawn["apart"], drawn["noise-matched"], rtol=1e-3, atol=1e-3)
     assert drawn["apart"].shape[0] == 1 + TARGETS
 
 
+@pytest.mark.thorough
 def test_no_two_draw_the_same_targets(drawn):
     others = [key for key in drawn if key != "noise-matched"]
     for first, second in itertools.combinations(others, 2):

@@ -37,11 +37,13 @@ def found(tmp_path_factory):
     return json.loads((out / "evaluation.json").read_text()), out
 
 
+@pytest.mark.thorough
 def test_sharing_brings_colours_closer(found):
     for key in ("defaults", "strong"):
         assert found[0]["variants"][key]["goals"]["colour"] < 0.65, key
 
 
+@pytest.mark.thorough
 def test_sharing_brings_the_other_parts_of_a_style_closer(found):
     """On average of the three by a fifth, half of what it is: chance moves that mean by about 0.04 here."""
 
@@ -51,6 +53,7 @@ def test_sharing_brings_the_other_parts_of_a_style_closer(found):
     assert agreement("strong") > agreement("plain") + 0.2
 
 
+@pytest.mark.thorough
 def test_images_still_show_what_their_prompts_say(found):
     """One target in ten may be lost beside the plain model: more is a content leak, not chance."""
     for key in ("defaults", "strong"):
@@ -58,12 +61,14 @@ def test_images_still_show_what_their_prompts_say(found):
         assert found[0]["variants"][key]["goals"]["leakage"] < 0.1, key
 
 
+@pytest.mark.thorough
 def test_the_model_draws_what_it_is_told(found):
     """Nearly always (docs/evaluation.md); of 60 samples and their hundred words a few may go wrong."""
     assert found[0]["model"]["cfg 3"]["shape_recognised"] > 0.9
     assert found[0]["model"]["cfg 3"]["words_obeyed"] > 0.9
 
 
+@pytest.mark.thorough
 def test_guidance_brings_outlines_back(found):
     """A third to two thirds of the samples are borderless at CFG 3 and at CFG 1 (docs/evaluation.md)."""
     borderless = [found[0]["model"][f"cfg {cfg}"]["frequencies"]["outline"]["borderless"] for cfg in (1, 2, 3)]
@@ -71,6 +76,7 @@ def test_guidance_brings_outlines_back(found):
     assert len(set(borderless)) == 3
 
 
+@pytest.mark.thorough
 def test_the_report_is_complete(found):
     _, out = found
     assert {"evaluation.md", "evaluation.json", "scatter.png", "sets.png"} <= {path.name for path in out.iterdir()}
@@ -79,6 +85,7 @@ def test_the_report_is_complete(found):
         assert text.count(f"| {title} |") >= 1
 
 
+@pytest.mark.thorough
 def test_only_what_is_missing_is_drawn(found):
     shelf = Shelf(found[1], "unet")
     done = [("plain", number) for number in range(SETS)]
@@ -99,6 +106,7 @@ def test_the_judge_is_right():
         assert judge.palette_distances(read.palettes, palettes).mean() < 0.06
 
 
+@pytest.mark.thorough
 def test_the_data_itself_passes_for_a_good_model():
     """The measure's own ceiling: procedural icons in place of samples."""
     said = [caption for part in range(20) for caption in captions(part, SAMPLES_AT_ONCE)]

@@ -28,11 +28,13 @@ def drawn(comfyui_path) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.thorough
 def test_none_changes_the_reference(drawn):
     for key, pictures in drawn.items():
         torch.testing.assert_close(pictures[0], drawn["plain"][0], rtol=1e-3, atol=1e-3, msg=key)
 
 
+@pytest.mark.thorough
 def test_no_two_draw_the_same_target(drawn):
     for first, second in itertools.combinations(drawn, 2):
         assert (drawn[first][1] - drawn[second][1]).abs().max() > 0.01, (first, second)

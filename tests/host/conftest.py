@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
+from comfy.model_patcher import ModelPatcher
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from tiny_models import tiny_model
+
 
 @pytest.fixture(autouse=True)
-def _no_gradients() -> Iterator[None]:
-    """As the host executes nodes."""
-    with torch.inference_mode():
-        yield
+def _as_in_nodes(_no_gradients: None) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def model() -> ModelPatcher:
+    """Of the family that most tests take."""
+    return tiny_model("sd15")
 
 
 @pytest.fixture

@@ -12,18 +12,19 @@ from tiny_models import CONTEXT
 COMMON: dict[str, Any] = {
     "in_channels": 4,
     "out_channels": 4,
-    "block_out_channels": (64, 128),
     "layers_per_block": 1,
     "cross_attention_dim": CONTEXT,
     "norm_num_groups": 32,
 }
 STRUCTURES: dict[str, dict[str, Any]] = {
     "sd15": {
+        "block_out_channels": (32, 64),
         "attention_head_dim": 8,
         "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
     },
     "sdxl": {
+        "block_out_channels": (64, 128),
         "attention_head_dim": (1, 2),  # numbers of heads, in spite of its name
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),

@@ -37,7 +37,7 @@ MODELS: dict[str, tuple[type, dict[str, Any]]] = {
     "instruct_pix2pix": (comfy.supported_models.SD15_instructpix2pix, {**COMMON_UNET, **_HEADS, "in_channels": 8}),
     "unclip": (
         comfy.supported_models.SD21UnclipL,
-        {**COMMON_UNET, **_HEADS, "num_classes": "sequential", "adm_in_channels": 1536},
+        {**COMMON_UNET, **_HEADS, "model_channels": 64, "num_classes": "sequential", "adm_in_channels": 1536},
     ),
     "flux_fill": (comfy.supported_models.FluxInpaint, {**_FLUX, "in_channels": 96}),
     "flux_canny": (comfy.supported_models.Flux, {**_FLUX, "in_channels": 32}),
@@ -96,7 +96,7 @@ def controlled(conditions: tuple[list, list], images: int = 1) -> tuple[list, li
 
 def grounded(conditioning: list, seed: int = 6) -> list:
     """With a GLIGEN box in the left half, as the host's node adds it."""
-    channels = [64, 128, 128, 128, 128, 64, 64]  # of the tiny SD 1.5's transformer blocks, in the order they run
+    channels = [32, 64, 64, 64, 64, 32, 32]  # of the tiny SD 1.5's transformer blocks, in the order they run
     blocks = [comfy.gligen.GatedSelfAttentionDense(size, CONTEXT, 8, size // 8) for size in channels]
     gligen = comfy.gligen.Gligen(blocks, comfy.gligen.PositionNet(CONTEXT, CONTEXT), CONTEXT)
     randomise(gligen, seed)

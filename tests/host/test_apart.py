@@ -8,6 +8,7 @@ import pytest
 import torch
 from apart_oracles import Apart, ApartUNet
 from apart_references import apart
+from every_day import every_day
 from given_reference import ksampler, picture, with_reference
 from oracles import relative_error
 from sampling import noise, rows_of, sample, shared
@@ -58,7 +59,7 @@ SIZES = [(8, 8), (12, 6), (4, 10)]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("weights", [(1.0,), (1.0, 0.3), (2.0, 0.5, 4.0)], ids=str)
+@pytest.mark.parametrize("weights", every_day([(1.0,), (1.0, 0.3), (2.0, 0.5, 4.0)], [(1.0, 0.3)]), ids=str)
 def test_sizes_and_weights_against_the_oracle(weights: tuple[float, ...], options: dict[str, Any]) -> None:
     pictures = [picture(30 + n, *SIZES[-n]) for n in range(len(weights))]
     model = shared(tiny_model("sd15"), **options)

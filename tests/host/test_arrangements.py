@@ -15,11 +15,6 @@ OPTIONS = {"shift": 0.5, "share_group_norm": True}
 WIDE = {"steps": 2, "initial": noise(3, 8, 16)}
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny_model("sd15")
-
-
 def called_by(model, wrapper):
     clone = model.clone()
     clone.set_model_unet_function_wrapper(wrapper)

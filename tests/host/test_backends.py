@@ -10,15 +10,9 @@ from oracle_model import OracleModel
 from oracles import relative_error
 from sampling import sample, shared
 from style_aligned.shared_attention.host.backend import TAKE_A_MASK
-from tiny_models import tiny_model
 
 BIASED = [{"shift": 0.7}, {"shift": -4.0}, {"shift": 6.0}, {"strength": 0.2}, {"strength": 0.5, "shift": 1.0}]
 ONE_STEP = {"steps": 1, "cfg": 2.0}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_model("sd15")
 
 
 @pytest.fixture

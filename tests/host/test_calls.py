@@ -17,11 +17,6 @@ OPTIONS = {"shift": 0.5, "share_group_norm": True}
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny_model("sd15")
-
-
-@pytest.fixture(scope="module")
 def oracle():
     return OracleModel("sd15", {"shift": 0.5}, share_group_norm=True).patcher
 

@@ -9,15 +9,10 @@ import pytest
 import torch
 from oracles import relative_error
 from sampling import sample, shared
-from tiny_models import conditioning, tiny_model
+from tiny_models import conditioning
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "robustness"))
 from host_patches import with_control
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_model("sd15")
 
 
 @pytest.mark.parametrize("cfg", [1.0, 4.0])

@@ -32,11 +32,6 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny_model("sd15")
-
-
 def picture(seed: int = 7) -> dict[str, torch.Tensor]:
     return {"samples": noise(1, seed=seed)}
 

@@ -15,7 +15,7 @@ COMMON_UNET: dict[str, Any] = {
     "image_size": 32,
     "in_channels": 4,
     "out_channels": 4,
-    "model_channels": 64,
+    "model_channels": 32,
     "num_res_blocks": [1, 1],
     "channel_mult": [1, 2],
     "transformer_depth": [1, 1],
@@ -28,7 +28,7 @@ COMMON_UNET: dict[str, Any] = {
     "adm_in_channels": None,
 }
 _HEADS_8 = {"num_heads": 8, "num_head_channels": -1}
-_HEADS_OF_16 = {"num_heads": -1, "num_head_channels": 16}
+_HEADS_OF_64 = {"num_heads": -1, "num_head_channels": 64, "model_channels": 64}  # these classes know no others
 _SDXL_BLOCKS = {
     "transformer_depth": [0, 2],
     "transformer_depth_output": [2, 2, 0, 0],
@@ -42,14 +42,14 @@ FAMILIES: dict[str, tuple[type, dict[str, Any]]] = {
         comfy.supported_models.SD15,
         {**_HEADS_8, "use_linear_in_transformer": False, "in_channels": 9},
     ),
-    "sd2": (comfy.supported_models.SD20, {**_HEADS_OF_16, "use_linear_in_transformer": True}),
+    "sd2": (comfy.supported_models.SD20, {**_HEADS_OF_64, "use_linear_in_transformer": True}),
     "sdxl": (
         comfy.supported_models.SDXL,
-        {**_HEADS_OF_16, **_SDXL_BLOCKS, "use_linear_in_transformer": True, "adm_in_channels": 2816},
+        {**_HEADS_OF_64, **_SDXL_BLOCKS, "use_linear_in_transformer": True, "adm_in_channels": 2816},
     ),
     "sdxl_refiner": (
         comfy.supported_models.SDXLRefiner,
-        {**_HEADS_OF_16, **_SDXL_BLOCKS, "use_linear_in_transformer": True, "adm_in_channels": 2560},
+        {**_HEADS_OF_64, **_SDXL_BLOCKS, "use_linear_in_transformer": True, "adm_in_channels": 2560},
     ),
 }
 """The host's class of each family, and how its UNet differs from the others."""
@@ -108,11 +108,16 @@ def unfilled(config: Any, dtype: torch.dtype = torch.float32) -> comfy.model_pat
     return comfy.model_patcher.CoreModelPatcher(config.get_model({}, "", CPU), CPU, CPU)
 
 
-def smooth_model() -> comfy.model_patcher.ModelPatcher:
-    """A still smaller model whose output is small, as a trained one's is beside the noise: adaptive samplers stride."""
-    patcher = tiny_model(
+def small_model() -> comfy.model_patcher.ModelPatcher:
+    """A still smaller model, of one level: for what takes long with each block, as compiling does."""
+    return tiny_model(
         "sd15", channel_mult=[1], num_res_blocks=[1], transformer_depth=[1], transformer_depth_output=[1, 1]
     )
+
+
+def smooth_model() -> comfy.model_patcher.ModelPatcher:
+    """The small model with a small output, as a trained one's is beside the noise: adaptive samplers stride."""
+    patcher = small_model()
     patcher.model.diffusion_model.out[2].weight.data *= 0.1
     return patcher
 

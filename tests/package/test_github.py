@@ -95,6 +95,7 @@ def test_every_supported_host_is_tested():
     for run in must_pass:
         assert run.get("tests", "").split() == ([] if run["host"] == DEFAULT_RELEASE else list(TOUCH_THE_HOST))
     assert all((ROOT / path).is_dir() for run in runs for path in run.get("tests", "").split())
+    assert " --all " in workflow("test")["jobs"]["test"]["steps"][-1]["run"]
     assert {run["python"] for run in must_pass if run["host"] == DEFAULT_RELEASE} == {"3.10", "3.13"}
 
 

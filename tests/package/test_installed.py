@@ -18,6 +18,8 @@ from devtools.pictures.thumbnails import place_pictures, with_icon_model
 SNAPSHOT = Path(__file__).resolve().parents[1] / "server" / "node_schemas.json"
 NODES = sorted(json.loads(SNAPSHOT.read_text(encoding="utf-8")))
 
+pytestmark = pytest.mark.thorough
+
 
 def files_in(folder: Path) -> dict[str, bytes]:
     """All files but Python's own caches."""

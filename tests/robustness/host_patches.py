@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,14 +11,15 @@ from typing import Any
 import comfy.controlnet
 import comfy.hooks
 import comfy.sd
+import pytest
 import torch
 from comfy.cldm.cldm import ControlNet
 from comfy.ldm.modules import attention as host
 from comfy.model_patcher import ModelPatcher
-from sampling import noise
 from test_chaining import compiled, lora_of
 from tiny_models import COMMON_UNET, CONTEXT, conditioning, randomise, tiny_model
 
+SLOW = pytest.mark.skipif(not os.environ.get("MEASURE_COMPATIBILITY"), reason="slow: set MEASURE_COMPATIBILITY=1")
 Conditioning = list[list[Any]]
 Patch = Callable[[ModelPatcher], ModelPatcher]
 
@@ -27,7 +29,8 @@ class HostPatch:
     """What a user may put beside the pack's nodes.
 
     name: its row in the table. patch: makes the patched clone. condition: changes the positive conditioning instead.
-    size, settings: of the run in which it does something. is_slow: takes minutes to measure.
+    size, settings: of the run in which it does something. is_slow: takes minutes to measure. every_day: measured in
+    every run of the tests, as an example of those that act in the same way.
     """
 
     name: str
@@ -36,6 +39,7 @@ class HostPatch:
     size: tuple[int, int] = (8, 8)
     settings: dict[str, Any] = field(default_factory=dict)
     is_slow: bool = False
+    every_day: bool = False
 
 
 def node(module: str, name: str, *arguments: Any, method: str = "execute") -> Patch:
@@ -72,8 +76,7 @@ def merged(model: ModelPatcher) -> ModelPatcher:
     """ModelMergeSimple with a model of other weights."""
     other = tiny_model("sd15", seed=1)
     clone = model.clone()
-    for name, patch in other.get_key_patches("diffusion_model.").items():
-        clone.add_patches({name: patch}, 0.5, 0.5)
+    clone.add_patches(other.get_key_patches("diffusion_model."), 0.5, 0.5)  # at once: the node's one by one is slow
     return clone
 
 
@@ -123,7 +126,7 @@ DEEP_SHRINK = ("nodes_model_downscale", "PatchModelAddDownscale", 2, 2.0, 0.0, 1
 V_PREDICTION = ("nodes_model_advanced", "ModelSamplingDiscrete", "v_prediction", False)
 
 PATCHES = [
-    HostPatch("LoRA", with_lora),
+    HostPatch("LoRA", with_lora, every_day=True),
     HostPatch("LoRA, bypass", with_bypass_lora),
     HostPatch("LoRA as a hook of the prompt", condition=with_hooked_lora),
     HostPatch("Model merge", merged),
@@ -132,11 +135,11 @@ PATCHES = [
     HostPatch("FreeU V2", node("nodes_freelunch", "FreeU_V2", 1.3, 1.4, 0.9, 0.2)),
     HostPatch("HyperTile", node("nodes_hypertile", "HyperTile", 32, 1, 0, False), size=(16, 16)),
     HostPatch("Token merging (ToMe)", node("nodes_tomesd", "TomePatchModel", 0.5), size=(16, 16)),
-    HostPatch("Kohya Deep Shrink", node(*DEEP_SHRINK), size=(16, 16)),
+    HostPatch("Kohya Deep Shrink", node(*DEEP_SHRINK), size=(16, 16), every_day=True),
     HostPatch("Perturbed-attention guidance (PAG)", node("nodes_pag", "PerturbedAttentionGuidance", 3.0)),
     HostPatch("Self-attention guidance (SAG)", node("nodes_sag", "SelfAttentionGuidance", 0.5, 2.0), size=(16, 16)),
-    HostPatch("Perp-Neg", node("nodes_perpneg", "PerpNeg", conditioning(1, seed=9), 1.0)),
-    HostPatch("Rescale CFG", node("nodes_model_advanced", "RescaleCFG", 0.7, method="patch")),
+    HostPatch("Perp-Neg", node("nodes_perpneg", "PerpNeg", conditioning(1, seed=9), 1.0), every_day=True),
+    HostPatch("Rescale CFG", node("nodes_model_advanced", "RescaleCFG", 0.7, method="patch"), every_day=True),
     HostPatch("Normalized attention guidance (NAG)", node("nodes_nag", "NAGuidance", 5.0, 0.5, 1.5)),
     HostPatch("Adaptive projected guidance (APG)", node("nodes_apg", "APG", 0.5, 5.0, -0.5)),
     HostPatch("CFG-Zero*", node("nodes_cfg", "CFGZeroStar")),
@@ -148,17 +151,19 @@ PATCHES = [
     HostPatch("Temporal score rescaling", node("nodes_eps", "TemporalScoreRescaling", 0.95, 1.0)),
     HostPatch("Skip-layer guidance", node("nodes_slg", "SkipLayerGuidanceDiT", 3.0, 0.0, 1.0, "0", "0")),
     HostPatch("CFG override", node("nodes_custom_sampler", "CFGOverride", 2.0, 0.0, 0.5)),
-    HostPatch("Context windows over the batch", windows(0, 2), settings=BATCH_OF_FOUR),
+    HostPatch("Context windows over the batch", windows(0, 2), settings=BATCH_OF_FOUR, every_day=True),
     HostPatch("Context windows over the width", windows(3, 6), size=(8, 12)),
-    HostPatch("ControlNet", condition=with_control),
-    HostPatch("IP-Adapter (attn2 replacement)", image_prompt_adapter),
+    HostPatch("ControlNet", condition=with_control, every_day=True),
+    HostPatch("IP-Adapter (attn2 replacement)", image_prompt_adapter, every_day=True),
     HostPatch("EasyCache", node("nodes_easycache", "EasyCacheNode", 3.0, 0.1, 0.95, False), settings=MANY_STEPS),
     HostPatch("LazyCache", node("nodes_easycache", "LazyCacheNode", 3.0, 0.1, 0.95, False), settings=MANY_STEPS),
-    HostPatch("v-prediction (ModelSamplingDiscrete)", node(*V_PREDICTION, method="patch")),
+    HostPatch("v-prediction (ModelSamplingDiscrete)", node(*V_PREDICTION, method="patch"), every_day=True),
     HostPatch("Torch compile", compiled, is_slow=True),
 ]  # fmt: skip
 """In the order of the table."""
 
 
-def initial(patch: HostPatch, images: int) -> torch.Tensor:
-    return noise(images, *patch.size)
+def parameters(patches: list[HostPatch]) -> list[Any]:
+    """The rows to measure: examples every day, the others in detail, and the slow ones on demand."""
+    marks = [SLOW if patch.is_slow else () if patch.every_day else pytest.mark.thorough for patch in patches]
+    return [pytest.param(patch, id=patch.name, marks=mark) for patch, mark in zip(patches, marks, strict=True)]

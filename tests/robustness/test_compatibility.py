@@ -13,23 +13,19 @@ import sys
 import page
 import pytest
 import torch
-from host_patches import PATCHES, HostPatch
+from host_patches import PATCHES, SLOW, HostPatch, parameters
 from oracles import relative_error
 from sampling import sample, shared
-from tiny_models import tiny_model
+from tiny_models import small_model
 from verdicts import COLUMNS, Broken, share_attention, word
 
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 MEASURED: dict[str, page.Row] = {}
 
-SLOW = pytest.mark.skipif(not os.environ.get("MEASURE_COMPATIBILITY"), reason="slow: set MEASURE_COMPATIBILITY=1")
-
 pytestmark = pytest.mark.usefixtures("_no_gradients")
 
 
-@pytest.mark.parametrize(
-    "patch", [pytest.param(patch, id=patch.name, marks=SLOW if patch.is_slow else ()) for patch in PATCHES]
-)
+@pytest.mark.parametrize("patch", parameters(PATCHES))
 def test_the_row_is_what_is_measured(patch: HostPatch):
     try:
         MEASURED[patch.name] = {name: word(measure, patch) for name, measure in COLUMNS.items()}
@@ -73,8 +69,7 @@ def test_torch_compile_with_its_own_backend():
     """The table's row has the graphs; this has the code that the host's node makes of them."""
     from comfy_extras.nodes_torch_compile import TorchCompileModel
 
-    small = {"channel_mult": [1], "num_res_blocks": [1], "transformer_depth": [1], "transformer_depth_output": [1, 1]}
-    model = tiny_model("sd15", **small)
+    model = small_model()
     together = sample(TorchCompileModel.execute(shared(model, shift=0.5), "inductor").result[0], 2, steps=1)
     assert relative_error(together, sample(shared(model, shift=0.5), 2, steps=1)) < 1e-4
     torch._dynamo.reset()

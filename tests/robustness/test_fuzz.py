@@ -38,6 +38,7 @@ def campaign(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Campai
     return Campaign(server, SEED, tmp_path_factory.mktemp("failures"))
 
 
+@pytest.mark.thorough
 def test_nothing_goes_wrong(server: Server, campaign: Campaign):
     report = campaign.run(0, RUNS)
     assert not report.failures, "\n\n".join(report.failures)

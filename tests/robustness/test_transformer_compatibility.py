@@ -15,7 +15,7 @@ import comfy.sd
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
-from host_patches import BATCH_OF_FOUR, MANY_STEPS, HostPatch, node, windows
+from host_patches import BATCH_OF_FOUR, MANY_STEPS, HostPatch, node, parameters, windows
 from oracles import relative_error
 from sampling import rows_of
 from style_aligned.nodes.reference import StyleAlignedReference
@@ -44,7 +44,6 @@ from variant import Variant
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility-transformers.md"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
-SLOW = pytest.mark.skipif(not os.environ.get("MEASURE_COMPATIBILITY"), reason="slow: set MEASURE_COMPATIBILITY=1")
 COLUMNS = {"flux_dev": "Flux.1", "qwen_image": "Qwen-Image", "z_image": "Z-Image", "sd35_medium": "SD 3.5"}
 MEASURED: dict[str, dict[str, dict[str, str]]] = {}
 """By node and patch, the word for each model."""
@@ -91,7 +90,7 @@ def with_residuals(model: ModelPatcher) -> ModelPatcher:
 
 
 PATCHES = [
-    HostPatch("LoRA", with_lora),
+    HostPatch("LoRA", with_lora, every_day=True),
     HostPatch("ControlNet's residuals", with_residuals),
     HostPatch("RoPE scaling (ScaleROPE)", node("nodes_rope", "ScaleROPE", 0.5, 0.0, 0.5, 0.0, 1.0, 0.0)),
     HostPatch("Skip-layer guidance (DiT)", node("nodes_slg", "SkipLayerGuidanceDiT", 3.0, 0.0, 1.0, "0", "0")),
@@ -99,7 +98,7 @@ PATCHES = [
     HostPatch("CFG-Zero*", node("nodes_cfg", "CFGZeroStar")),
     HostPatch("EasyCache", node("nodes_easycache", "EasyCacheNode", 3.0, 0.1, 0.95, False), settings=MANY_STEPS),
     HostPatch("LazyCache", node("nodes_easycache", "LazyCacheNode", 3.0, 0.1, 0.95, False), settings=MANY_STEPS),
-    HostPatch("Context windows over the batch", windows(0, 2), settings=BATCH_OF_FOUR),
+    HostPatch("Context windows over the batch", windows(0, 2), settings=BATCH_OF_FOUR, every_day=True),
     HostPatch("Torch compile", compiled, is_slow=True),
 ]
 
@@ -215,9 +214,7 @@ def measured(measure: Callable[[HostPatch, Variant], str], patch: HostPatch) -> 
     return words
 
 
-@pytest.mark.parametrize(
-    "patch", [pytest.param(each, id=each.name, marks=SLOW if each.is_slow else ()) for each in PATCHES]
-)
+@pytest.mark.parametrize("patch", parameters(PATCHES))
 @pytest.mark.parametrize("node_name", NODES)
 def test_the_row_is_what_is_measured(node_name: str, patch: HostPatch):
     try:

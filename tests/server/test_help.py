@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 from schemas import inputs, pack_nodes
 
-from devtools.comfyui.server import PACK_NAME, ROOT, Server
+from devtools import ROOT
+from devtools.comfyui.server import PACK_NAME, Server
 from devtools.pictures import help_plans
 from devtools.pictures.help_pictures import PICTURES
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from schemas import inputs, pack_nodes
 
-from devtools.comfyui.server import ROOT
+from devtools import ROOT
 
 LOCALES = ROOT / "locales"
 TRANSLATED = ["ja", "zh"]

@@ -57,6 +57,7 @@ def test_its_references_change_every_picture_that_is_saved(draw, icon_graph, nam
         assert change(picture, other) > 1
 
 
+@pytest.mark.thorough
 def test_a_weight_of_nothing_is_a_style_that_is_not_there(draw, icon_graph, object_info):
     graph = icon_graph("reference_mixed")
     mixed = draw(graph)
@@ -68,6 +69,7 @@ def test_a_weight_of_nothing_is_a_style_that_is_not_there(draw, icon_graph, obje
     assert all(change(one, three) > 1 for one, _, three in pairs)
 
 
+@pytest.mark.thorough
 def test_mixes_go_from_one_style_to_the_other(draw, icon_graph, server):
     """Their mean colours stand in the order of the weights between the two pictures' own."""
     pictures = [picture.reshape(-1, 3).mean(0) for picture in draw(icon_graph("reference_mixed", steps=12))]

@@ -108,6 +108,7 @@ def saved(server: Server, object_info, icon_graph) -> Callable[[str], tuple[Prom
     return run
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FROM_IMAGE)
 def test_another_server_draws_the_same_set_from_the_file(saved, second: Server, name: str):
     prompt, latents, path = saved(name)

@@ -66,6 +66,7 @@ def test_the_small_models_are_read_whole(draw, icon_graph, server, name):
     assert not NOT_WHOLE.findall(log)
 
 
+@pytest.mark.thorough
 def test_backgrounds_come_closer_to_the_references(draw, icon_graph):
     def distance(pictures):
         borders = [np.concatenate([picture[:2].reshape(-1, 3), picture[-2:].reshape(-1, 3)]) for picture in pictures]
@@ -100,6 +101,7 @@ def test_the_reference_does_not_depend_on_the_other_prompts(draw, icon_graph, ob
     assert abs(only.astype(int) - first).max() <= 1  # another batch size may round differently
 
 
+@pytest.mark.thorough
 def test_a_hint_guides_the_picture_of_its_line_alone(draw, icon_graph, object_info):
     graph = icon_graph("style_aligned_controlnet")
     other = set_widget(graph, f"{LINE_PICTURE} 3", "image", "heart.png", object_info)

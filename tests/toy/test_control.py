@@ -34,6 +34,7 @@ def test_the_hosts_controlnet_computes_what_was_trained(icon_model):
             torch.testing.assert_close(actual, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
 
 
+@pytest.mark.thorough
 def test_pictures_show_the_shapes_of_their_hints(icon_model, training, tmp_path):
     """Without a word about them: the stock nodes, edges found by Canny, and a judge that reads the pictures."""
     import numpy as np

@@ -125,6 +125,7 @@ def test_an_empty_latent_becomes_a_picture_of_its_size(nodes, icon_model):
     assert images.std() > 0.05
 
 
+@pytest.mark.thorough
 def test_a_caption_decides_what_is_drawn(nodes, icon_model):
     """At one seed, the background of a bright icon is brighter than that of a dark one."""
     dark, bright = (sample(nodes, icon_model, f"circle {tone} flat", rows=4) for tone in ("dark", "bright"))

@@ -1,14 +1,16 @@
+"""Training a small icon model: the trainer, what it draws, and the program."""
+
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from every_day import every_day
 
-from toy import icons, sampling
-from toy.judge import palette_distances
+from toy import icons
 
 
-@pytest.fixture(params=["unet", "flux"])
+@pytest.fixture(params=every_day(["unet", "flux"], ["flux"]))
 def new_trainer(comfyui_path, monkeypatch, request):
     """Of each of the models: a function of the seed."""
     from toy.trainer import Trainer
@@ -207,104 +209,3 @@ def test_the_learning_rate_rises_stays_and_falls():
     rates = [learning_rate(step, 2000, 1e-3) for step in range(2000)]
     assert rates[0] < rates[100] < rates[200] == rates[1000] == 1e-3
     assert rates[1300] > rates[1600] > rates[1999] > 0
-
-
-def test_noise_levels_are_the_hosts(comfyui_path):
-    from comfy.model_sampling import ModelSamplingDiscrete, ModelSamplingDiscreteFlow
-
-    from toy.sampling import diffusion, rectified_flow
-
-    process = diffusion()
-    torch.testing.assert_close(ModelSamplingDiscrete().sigmas, process.noise_level / process.signal, rtol=1e-4, atol=0)
-    flow = ModelSamplingDiscreteFlow()
-    flow.set_parameters(shift=1.0, multiplier=1.0)
-    torch.testing.assert_close(flow.sigmas, rectified_flow().noise_level)
-
-
-@pytest.mark.parametrize("make", ["diffusion", "rectified_flow"])
-def test_a_process_is_undone_by_its_velocity(make):
-    process = getattr(sampling, make)()
-    clean, noise = torch.randn(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0)).unbind()
-    timesteps = torch.tensor([0, 10, 500, 999])
-    noised, velocity = (each(clean, noise, timesteps) for each in (process.noised, process.velocity))
-    for found, expected in zip(process.parts(noised, velocity, timesteps), (clean, noise), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(process.noise_in(noised, clean, timesteps), noise, rtol=1e-4, atol=1e-3)
-
-
-@pytest.mark.parametrize("make", ["diffusion", "rectified_flow"])
-def test_the_sampler_finds_the_data_of_a_perfect_model(make):
-    """Where all data are one picture, what a perfect model predicts is known, with any caption."""
-    process = getattr(sampling, make)()
-    picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-
-    def predict(noised, timesteps, _tokens):
-        return process.velocity(picture, process.noise_in(noised, picture, timesteps), timesteps)
-
-    tokens = torch.zeros(2, 1)
-    found = sampling.sample(predict, process, torch.randn(2, 3, 8, 8), tokens, tokens, steps=10)
-    torch.testing.assert_close(found, picture.expand(2, -1, -1, -1), rtol=1e-3, atol=1e-3)
-
-
-def test_palettes_are_compared_with_the_fills_in_either_order():
-    palette = torch.rand(5, 3, 3, generator=torch.Generator().manual_seed(0))
-    assert palette_distances(palette, palette[:, [0, 2, 1]]).abs().max() == 0
-    moved = palette + torch.tensor([0.3, 0.0, 0.4])
-    torch.testing.assert_close(palette_distances(palette, moved), torch.full((5,), 0.5))
-
-
-def test_the_judge_learns(comfyui_path):
-    from toy import train_judge
-    from toy.judge import Judge, oklab
-
-    torch.manual_seed(0)
-    judge, data = Judge(), icons.dataset(8, seed=0)
-    answers = torch.from_numpy(data.labels), oklab(torch.from_numpy(data.palettes))
-    before = train_judge.loss(judge, train_judge.pictures_of(data), *answers).item()
-    train_judge.train(judge, steps=4, batch=8, peak=2e-3, seed=0)
-    assert train_judge.loss(judge, train_judge.pictures_of(data), *answers).item() < before
-
-
-@pytest.mark.parametrize(
-    ("rgb", "lab"),
-    [  # Ottosson's own examples: white, red, green, blue
-        ([1, 1, 1], [1, 0, 0]),
-        ([1, 0, 0], [0.6280, 0.2249, 0.1258]),
-        ([0, 1, 0], [0.8664, -0.2339, 0.1795]),
-        ([0, 0, 1], [0.4520, -0.0324, -0.3115]),
-    ],
-)
-def test_oklab(rgb, lab):
-    from toy.judge import oklab
-
-    np.testing.assert_allclose(oklab(torch.tensor(rgb, dtype=torch.float32)).numpy(), lab, atol=2e-4)
-
-
-@pytest.fixture(scope="module")
-def taught(comfyui_path):
-    from toy.trainer import Trainer
-
-    return Trainer(seed=0, network="flux", taught=1)
-
-
-def test_the_teachers_guess_is_wanted_where_it_teaches(taught):
-    """Only there, and it is near the icon: what the UNet knows holds for the other process' noise too."""
-    clean, tokens, _, noise, _ = taught.batch(4)
-    timesteps = torch.tensor([300, 500, 800, 950])
-    noised = taught.process.noised(clean, noise, timesteps)
-    wanted = taught.teacher.correct(clean, noised, timesteps, tokens)
-    assert (wanted == clean).flatten(1).all(1).tolist() == [True, False, False, True]
-    error, spread = (wanted - clean).square().mean((1, 2, 3)), clean.var((1, 2, 3))
-    assert error[1] < 0.2 * spread[1]
-    assert error[1] < error[2] < spread[2]
-
-
-def test_the_teacher_teaches_until_a_step(taught, monkeypatch):
-    batch = taught.batch(4)._replace(timesteps=torch.full((4,), 700), above=torch.zeros(4, dtype=torch.long))
-    with torch.no_grad():
-        early = taught.loss(*batch)
-        monkeypatch.setattr(taught, "step", 1)
-        late = taught.loss(*batch)
-        monkeypatch.setattr(taught, "teacher", None)
-        assert taught.loss(*batch) == late
-    assert early < late  # without the chance of one picture among many that could have been noised

@@ -99,8 +99,20 @@ def test_heads_that_are_apart() -> None:
 
 def test_more_parts_than_there_is_room_for() -> None:
     own = Projections(*tensors(3, TARGETS, 24, seed=1))
-    with pytest.raises(ValueError, match="room for 7 parts"):
+    with pytest.raises(ValueError, match="room for 7 parts of a reference"):
         masses(own, ONE, [torch.ones(15, 8)], 1.0, SoftmaxAttention(HEADS), heads=HEADS)
+
+
+def test_more_references_than_there_is_room_for_at_once() -> None:
+    own = Projections(*tensors(3, TARGETS, 24, seed=1))
+    three = [extension(REFERENCE, seed, 0.1 * seed, number=seed) for seed in range(3)]
+    parts = [each.places.parts(2, 2).double() for each in three]
+    attend = SoftmaxAttention(HEADS)
+    actual = masses(own, three, parts, 1.0, attend, heads=HEADS)
+    dense = probabilities(own, three, 1.0, None)[..., 24:]
+    expected = torch.cat([each @ part for each, part in zip(dense.split(15, -1), parts, strict=True)], -1)
+    assert torch.allclose(actual, expected, atol=1e-12)
+    assert attend.logits == 3 * CHUNKS * TARGETS * 24 * (24 + 3 * 15)
 
 
 @pytest.mark.parametrize("case", CASES)

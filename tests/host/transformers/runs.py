@@ -17,9 +17,13 @@ PLACED = {"positions": "positions", "high": "high_frequencies", "low": "low_freq
 
 
 def variants(*names: str, rotary: bool = False) -> list[Any]:
-    """Parameters: the variants named, or all, of those that this host has; rotary: with rotary positions only."""
+    """Parameters: the variants named, or all, of those that this host has; rotary: with rotary positions only.
+
+    Of all variants the first of each of the host's model classes is tested every day, the others in detail.
+    """
+    firsts = {variant.config: name for name, variant in reversed(SUPPORTED.items())}
     return [
-        pytest.param(variant, id=name)
+        pytest.param(variant, id=name, marks=() if names or firsts[variant.config] == name else pytest.mark.thorough)
         for name, variant in SUPPORTED.items()
         if (not names or name in names) and (not rotary or variant.is_rotary)
     ]

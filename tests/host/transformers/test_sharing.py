@@ -18,6 +18,8 @@ from variant import LayerKey, Variant
 TOLERANCE = 1e-5
 TYPICAL = ("flux_dev", "qwen_image", "z_image", "krea2", "sd35_medium", "hidream_i1", "cosmos_predict2")
 """A variant of every kind: text first or last, rotations in every form, two attentions in a block, image alone."""
+ONE_STEP: dict[str, Any] = {"steps": 1}
+"""What a layer computes shows in one call of the model; that the next is no different shows with the defaults."""
 
 
 @pytest.mark.parametrize("variant", variants(), indirect=True)
@@ -54,10 +56,10 @@ def test_every_option_at_once(variant: Variant) -> None:
 )
 @pytest.mark.parametrize("variant", variants(*TYPICAL), indirect=True)
 def test_option(variant: Variant, settings: dict[str, Any]) -> None:
-    actual = run(shared_everywhere(variant.model(), **settings), variant)
+    actual = run(shared_everywhere(variant.model(), **settings), variant, **ONE_STEP)
 
-    assert relative_error(actual, dense(variant, **settings)) < TOLERANCE
-    assert relative_error(actual, dense(variant)) > 10 * TOLERANCE
+    assert relative_error(actual, dense(variant, ONE_STEP, **settings)) < TOLERANCE
+    assert relative_error(actual, dense(variant, ONE_STEP)) > 10 * TOLERANCE
 
 
 @pytest.mark.thorough
@@ -68,9 +70,9 @@ def test_option(variant: Variant, settings: dict[str, Any]) -> None:
 )
 @pytest.mark.parametrize("variant", variants(rotary=True), indirect=True)
 def test_positions(variant: Variant, settings: dict[str, Any]) -> None:
-    actual = run(shared_everywhere(variant.model(), **settings), variant)
+    actual = run(shared_everywhere(variant.model(), **settings), variant, **ONE_STEP)
 
-    assert relative_error(actual, dense(variant, **settings)) < TOLERANCE
+    assert relative_error(actual, dense(variant, ONE_STEP, **settings)) < TOLERANCE
 
 
 @pytest.mark.thorough
@@ -79,16 +81,16 @@ def test_positions(variant: Variant, settings: dict[str, Any]) -> None:
 def test_frequencies_of_a_reference_placed_elsewhere(variant: Variant, settings: dict[str, Any]) -> None:
     settings = {**settings, "high": 0.2, "low": 1.5, "scale": 1.1}
 
-    actual = run(shared_everywhere(variant.model(), **settings), variant)
+    actual = run(shared_everywhere(variant.model(), **settings), variant, **ONE_STEP)
 
-    assert relative_error(actual, dense(variant, **settings)) < TOLERANCE
+    assert relative_error(actual, dense(variant, ONE_STEP, **settings)) < TOLERANCE
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("variant", variants(), indirect=True)
 def test_without_guidance(variant: Variant) -> None:
     """One chunk a call, as few-step models run."""
-    model, options = variant.model(), {"images": 2, "cfg": 1.0}
+    model, options = variant.model(), {"images": 2, "cfg": 1.0, **ONE_STEP}
 
     actual = run(shared_everywhere(model), variant, **options)
 
@@ -100,14 +102,16 @@ def test_without_guidance(variant: Variant) -> None:
 @pytest.mark.usefixtures("split_calls")
 @pytest.mark.parametrize("variant", variants(), indirect=True)
 def test_split_calls(variant: Variant) -> None:
-    assert relative_error(run(shared_everywhere(variant.model()), variant), dense(variant)) < TOLERANCE
+    actual = run(shared_everywhere(variant.model()), variant, **ONE_STEP)
+
+    assert relative_error(actual, dense(variant, ONE_STEP)) < TOLERANCE
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("variant", variants(*TYPICAL), indirect=True)
 def test_three_chunks(variant: Variant) -> None:
     """Two positive prompts and a negative one in a call."""
-    options = {"positive": variant.conditioning(3, seed=1) + variant.conditioning(3, seed=5)}
+    options = {"positive": variant.conditioning(3, seed=1) + variant.conditioning(3, seed=5), **ONE_STEP}
 
     actual = run(shared_everywhere(variant.model()), variant, **options)
 
@@ -164,9 +168,9 @@ def stretched(variant: Variant, factor: float) -> Variant:
 )
 @pytest.mark.parametrize("variant", variants("flux_dev", "hunyuan_image", "boogu", "auraflow"), indirect=True)
 def test_chosen_blocks(variant: Variant, blocks: str, chosen: set[LayerKey]) -> None:
-    actual = run(shared(variant.model(), blocks=blocks), variant)
+    actual = run(shared(variant.model(), blocks=blocks), variant, **ONE_STEP)
 
-    expected = run(JointOracle(variant, Sharing(), chosen.__contains__).patcher, variant)
+    expected = run(JointOracle(variant, Sharing(), chosen.__contains__).patcher, variant, **ONE_STEP)
     assert relative_error(actual, expected) < TOLERANCE
 
 

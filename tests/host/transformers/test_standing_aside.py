@@ -36,6 +36,7 @@ def test_one_image_and_a_plain_run_after(variant: Variant) -> None:
     assert changed_modules(model) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("variant", variants(), indirect=True)
 def test_an_error_in_a_joint_attention(variant: Variant) -> None:
     model = variant.model()

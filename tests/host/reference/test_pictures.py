@@ -8,15 +8,10 @@ from given_reference import ksampler, picture, with_reference
 from oracles import relative_error
 from sampling import shared
 from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
-from tiny_models import conditioning, smooth_model, tiny_model
+from tiny_models import conditioning, tiny_model
 from torch import Tensor
 
 from nodes import LatentFromBatch  # the host's
-
-
-@pytest.fixture(scope="module")
-def model():
-    return smooth_model()
 
 
 def pictures(images: int = 2) -> Tensor:

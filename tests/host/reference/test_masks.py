@@ -8,12 +8,6 @@ from given_reference import ksampler, picture, seen_by_the_model, with_reference
 from oracles import relative_error
 from sampling import shared
 from style_aligned.shared_attention.fixed_noise import fixed_noise
-from tiny_models import smooth_model
-
-
-@pytest.fixture(scope="module")
-def model():
-    return smooth_model()
 
 
 @pytest.mark.parametrize("rows", [1, 3])

@@ -10,13 +10,7 @@ import comfy.samplers
 import pytest
 import torch
 from given_reference import ksampler, with_reference
-from tiny_models import smooth_model
 from torch import Tensor
-
-
-@pytest.fixture(scope="module")
-def model():
-    return smooth_model()
 
 
 def test_another_size_than_the_references_is_refused_before_sampling(model):

@@ -8,18 +8,12 @@ import pytest
 import torch
 from given_reference import ksampler, picture, prediction, with_reference
 from sampling import shared
-from tiny_models import smooth_model
 from torch import Tensor
 
 from nodes import EmptyLatentImage, LatentFromBatch, RepeatLatentBatch  # the host's
 
 NOT_THE_REFERENCE = "first image of the latent to sample is not the given reference"
 A_TARGET = "its first is a target, not the reference"
-
-
-@pytest.fixture(scope="module")
-def model():
-    return smooth_model()
 
 
 def halves(latent: dict, size: int = 2) -> list[dict]:

@@ -12,15 +12,10 @@ from given_reference import ksampler, picture, prediction, seen_by_the_model, wi
 from sampling import shared
 from style_aligned.nodes.invert import StyleAlignedInvert
 from style_aligned.shared_attention.fixed_noise import fixed_noise
-from tiny_models import conditioning, smooth_model
+from tiny_models import conditioning
 from torch import Tensor
 
 STEPS, HALF = 6, 3
-
-
-@pytest.fixture(scope="module")
-def model():
-    return smooth_model()
 
 
 def sigmas(model) -> Tensor:

@@ -11,14 +11,9 @@ from oracles import relative_error
 from sampling import shared
 from style_aligned.nodes.invert import StyleAlignedInvert
 from style_aligned.shared_attention.trajectory import Trajectory
-from tiny_models import conditioning, smooth_model
+from tiny_models import conditioning
 
 STEPS = 12
-
-
-@pytest.fixture(scope="module")
-def model():
-    return smooth_model()
 
 
 @pytest.fixture(scope="module")

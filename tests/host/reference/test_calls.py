@@ -13,13 +13,8 @@ from comfy.patcher_extension import WrappersMP
 from given_reference import ksampler, picture, prediction, seen_by_the_model, with_reference
 from sampling import noise, sample, shared
 from style_aligned.shared_attention.fixed_noise import fixed_noise
-from tiny_models import conditioning, smooth_model
+from tiny_models import conditioning
 from torch import Tensor
-
-
-@pytest.fixture(scope="module")
-def model():
-    return smooth_model()
 
 
 @pytest.mark.parametrize(

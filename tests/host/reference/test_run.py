@@ -19,11 +19,6 @@ from tiny_models import conditioning, smooth_model
 from torch import Tensor
 
 
-@pytest.fixture(scope="module")
-def model():
-    return smooth_model()
-
-
 def advanced(guider, latent: dict, function: Callable = sample_euler) -> Tensor:
     """The host's Sampler Custom (Advanced) node, with a sampler of any function."""
     noise = custom_sampler.RandomNoise.execute(3).result[0]

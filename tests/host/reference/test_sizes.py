@@ -15,13 +15,8 @@ from style_aligned.nodes.invert import StyleAlignedInvert
 from style_aligned.shared_attention.fixed_noise import fixed_noise
 from style_aligned.shared_attention.host.reference_latent import one_image
 from style_aligned.shared_attention.host.row.run import start_run
-from tiny_models import conditioning, smooth_model
+from tiny_models import conditioning
 from torch import Tensor
-
-
-@pytest.fixture(scope="module")
-def model():
-    return smooth_model()
 
 
 def enlarged_in_mid_run(patched, latent: dict, ratio: float = 2.0, method: str = "bislerp") -> Tensor:
