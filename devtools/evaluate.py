@@ -58,7 +58,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("a confidence interval needs at least two sets")
     if chosen.variants is None:
         chosen.variants = OF_HARD[chosen.model] if chosen.hard else OF_MODEL[chosen.model]
-    chosen.sheet = chosen.sheet or (OF_HARD[chosen.model][-1] if chosen.hard else SHOWN[chosen.model])
+    if chosen.hard and chosen.variants:
+        chosen.sheet, chosen.samples = chosen.sheet or chosen.variants[-1], 0
+    chosen.sheet = chosen.sheet or SHOWN[chosen.model]
     return chosen
 
 
@@ -77,9 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         "model": chosen.model, "hard": chosen.hard, "sets": chosen.sets,
         "steps": drawing.STEPS[chosen.model], "cfg": drawing.CFG, "sampler": f"{kind.sampler} {kind.scheduler}",
     }  # fmt: skip
-    name = "-".join(
-        ["evaluation", *([chosen.model] if chosen.model != "unet" else []), *(["hard"] if chosen.hard else [])]
-    )
+    name = f"evaluation{'' if chosen.model == 'unet' else f'-{chosen.model}'}{'-hard' if chosen.hard else ''}"
     made = chosen.out / name
     tables = write(made, results, quality, settings)
     if results:
