@@ -28,9 +28,10 @@ def fill(text: str, name: str, tables: Mapping[str, str]) -> str:
 
 def publish(made: Path, tables: Mapping[str, str], docs: Path) -> None:
     """Bring what was made (`made`.json, `made`-*.png, tables) to the pages of `docs` and its folder of images."""
+    shutil.copy(made.with_suffix(".json"), docs)
     for page in docs.glob("evaluation*.md"):
         text = page.read_text(encoding="utf-8")
         page.write_text(fill(text, made.name, tables), encoding="utf-8")
-    shutil.copy(made.with_suffix(".json"), docs)
-    for picture in ("scatter", "sets"):
-        shutil.copy(made.with_name(f"{made.name}-{picture}.png"), docs / "images")
+        for picture in (made.with_name(f"{made.name}-{of}.png") for of in ("scatter", "sets")):
+            if picture.name in text:
+                shutil.copy(picture, docs / "images")
