@@ -20,18 +20,18 @@ from tqdm import tqdm
 
 from devtools.checkpoint_evaluation import program
 from devtools.comfyui.icon_model import ICON_MODELS
-from devtools.evaluation import drawing, model_quality, report
-from devtools.evaluation.drawing import SAMPLES, SAMPLES_AT_ONCE, Shelf, Studio, Task
+from devtools.evaluation import drawing, model_quality, page, report
+from devtools.evaluation.drawing import SAMPLES, SAMPLES_AT_ONCE, Studio
 from devtools.evaluation.readings import Reading
 from devtools.evaluation.sets import plan
-from devtools.evaluation.summary import Goals, Values, consistency, distance_to, metrics
-from devtools.evaluation.variants import OF_MODEL, SHOWN, VARIANTS, Variant
+from devtools.evaluation.shelf import Shelf, Task
+from devtools.evaluation.summary import COPIED, Goals, Values, consistency, distance_to, metrics
+from devtools.evaluation.variants import OF_HARD, OF_MODEL, SHOWN, VARIANTS, Variant
 from toy import judge
 from toy.precision import half_precision
 
 ROOT = Path(__file__).resolve().parent.parent
 BASELINES = ("plain", "picture-plain")
-TIMED_SETS = 5
 OF_A_CHECKPOINT = "With --checkpoint NAME: the same of a checkpoint of yours; see evaluate --checkpoint NAME --help."
 
 
@@ -40,21 +40,28 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", choices=OF_MODEL, default="unet", help="the icon model (default: %(default)s)")
     parser.add_argument("--sets", type=int, default=200, help="of five pictures, a variant (default: %(default)s)")
     keys = "; ".join(f"of {model}: {', '.join(keys)}" for model, keys in OF_MODEL.items())
+    parser.add_argument("--hard", action="store_true",
+                        help="sets that tempt to copy: a large reference off the centre, lines that do not say what to "
+                        "show")  # fmt: skip
     parser.add_argument("--variants", nargs="*", metavar="KEY", choices=VARIANTS,
                         help="beside the model alone; with none named, only the model's samples are judged "
                         f"(default: {keys})")  # fmt: skip
     parser.add_argument("--samples", type=int, default=1000,
                         help="of the model alone, to judge it by, at each of three CFG scales; 0 for none")  # fmt: skip
+    parser.add_argument("--timed", type=int, default=5, help="sets by which time is compared (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw (default: one a core)")
     parser.add_argument("--sheet", metavar="KEY", choices=VARIANTS,
                         help=f"whose sets are shown (default: {', '.join(SHOWN.values())})")  # fmt: skip
     parser.add_argument("--out", metavar="DIR", type=Path, default=ROOT / "output" / "evaluation",
                         help="default: output/evaluation")  # fmt: skip
+    parser.add_argument("--publish", action="store_true", help="bring tables and pictures to the pages of docs/")
     chosen = parser.parse_args(arguments)
     if chosen.sets < 2:
         parser.error("a confidence interval needs at least two sets")
     if chosen.variants is None:
-        chosen.variants = OF_MODEL[chosen.model]
+        chosen.variants = OF_HARD[chosen.model] if chosen.hard else OF_MODEL[chosen.model]
+    if chosen.hard and chosen.variants:
+        chosen.sheet, chosen.samples = chosen.sheet or chosen.variants[-1], 0
     chosen.sheet = chosen.sheet or SHOWN[chosen.model]
     return chosen
 
@@ -64,22 +71,27 @@ def main(arguments: Sequence[str]) -> int:
         return program.main(arguments)
     chosen = parse(arguments)
     wanted = with_baselines([*chosen.variants, chosen.sheet]) if chosen.variants else []
-    shelf = Shelf(chosen.out, chosen.model)
+    shelf = Shelf(chosen.out, chosen.model, chosen.hard)
     parts = range(-(-chosen.samples // SAMPLES_AT_ONCE))
     tasks = [(key, part) for key in SAMPLES for part in parts]
     tasks += [(variant.key, number) for number in range(chosen.sets) for variant in wanted]
     draw(shelf, tasks, chosen.workers)
     quality = {cfg: model_quality.assess(samples(shelf, key, parts)) for key, cfg in SAMPLES.items() if parts}
-    results = results_of(wanted, shelf, chosen.sets, costs(wanted, chosen.model))
+    results = results_of(wanted, shelf, chosen.sets, costs(wanted, chosen.model, chosen.timed))
     kind = ICON_MODELS[chosen.model]
     settings = {
-        "model": chosen.model, "sets": chosen.sets, "steps": drawing.STEPS[chosen.model], "cfg": drawing.CFG,
-        "sampler": f"{kind.sampler} {kind.scheduler}",
+        "model": chosen.model, "hard": chosen.hard, "sets": chosen.sets,
+        "steps": drawing.STEPS[chosen.model], "cfg": drawing.CFG, "sampler": f"{kind.sampler} {kind.scheduler}",
     }  # fmt: skip
-    write(chosen.out, results, quality, settings)
+    name = f"evaluation{'' if chosen.model == 'unet' else f'-{chosen.model}'}{'-hard' if chosen.hard else ''}"
+    made = chosen.out / name
+    tables = write(made, results, quality, settings)
     if results:
-        sheet(shelf, next(result for result in results if result.variant.key == chosen.sheet), chosen.out)
-    print(f"\nwrote evaluation.md, evaluation.json and pictures to {chosen.out}")
+        shown = next(result for result in results if result.variant.key == chosen.sheet)
+        sheet(shelf, shown, chosen.out / f"{name}-sets.png")
+        if chosen.publish:
+            page.publish(made, tables, ROOT / "docs")
+    print(f"\nwrote {name}.md, {name}.json and pictures to {chosen.out}")
     return 0
 
 
@@ -90,22 +102,22 @@ def with_baselines(keys: Sequence[str]) -> list[Variant]:
 
 
 def draw(shelf: Shelf, tasks: Sequence[Task], workers: int) -> None:
-    left_after = shelf.draw_missing(tasks, workers)
+    left_after = drawing.draw_missing(shelf, tasks, workers)
     missing = next(left_after)
     for _ in tqdm(left_after, total=missing, unit="set", mininterval=5, disable=not missing):
         pass
 
 
-def costs(wanted: Sequence[Variant], model: str) -> dict[str, float]:
+def costs(wanted: Sequence[Variant], model: str, sets: int) -> dict[str, float]:
     """Seconds a set, the variants in turn so that a slow moment of the machine hits all of them."""
-    if not wanted:
+    if not wanted or not sets:
         return {}
     torch.set_num_threads(1)
     studio = Studio(model)
     seconds: dict[str, list[float]] = {variant.key: [] for variant in wanted}
     with torch.inference_mode(), half_precision():
         studio.draw(wanted[0], plan(0))  # loads the model
-        for number in range(TIMED_SETS):
+        for number in range(sets):
             for variant in wanted:
                 started = time.perf_counter()
                 studio.draw(variant, plan(number))
@@ -114,7 +126,7 @@ def costs(wanted: Sequence[Variant], model: str) -> dict[str, float]:
 
 
 def results_of(wanted: Sequence[Variant], shelf: Shelf, sets: int, seconds: Mapping[str, float]) -> list[report.Result]:
-    plans = [plan(number) for number in range(sets)]
+    plans = [plan(number, shelf.hard) for number in range(sets)]
     readings = {variant.key: [shelf.reading((variant.key, number)) for number in range(sets)] for variant in wanted}
     found = {key: metrics(each, plans, readings[VARIANTS[key].baseline]) for key, each in readings.items()}
     mixes = [variant.key for variant in wanted if variant.source == "apart" and variant.apart.is_mix]
@@ -128,12 +140,15 @@ def result_of(
     variant: Variant, found: Mapping[str, Mapping[str, Values]], seconds: Mapping[str, float]
 ) -> report.Result:
     values, baseline = found[variant.key], found[variant.baseline]
+    consistent = consistency(values, baseline)
     return report.Result(
         variant,
         values,
-        consistency(values, baseline),
+        consistent,
         None if variant.key in BASELINES else Goals.of(values, baseline),
-        seconds[variant.key] / seconds[variant.baseline],
+        seconds[variant.key] / seconds[variant.baseline] if seconds else None,
+        {name: values[name] - baseline[name] for name in COPIED},
+        float((consistent - consistency(baseline, baseline)).mean()),
     )
 
 
@@ -148,36 +163,51 @@ def samples(shelf: Shelf, key: str, parts: Sequence[int]) -> model_quality.Sampl
 
 
 def write(
-    out: Path,
+    name: Path,
     results: Sequence[report.Result],
     quality: Mapping[float, model_quality.Quality],
     settings: Mapping[str, object],
-) -> None:
-    tables = [report.table(results), report.goals_table(results)] if results else []
-    if mixes := [result for result in results if "second" in result.values]:
-        tables.append(report.mix_table(mixes))
-    if quality:
-        tables.insert(0, report.quality_table(quality, model_quality.training_frequencies()))
-    text = "\n\n".join(tables) + "\n"
+) -> dict[str, str]:
+    """Tables as `name`.md and .json, and the plot beside them; the tables."""
+    tables = tables_of(results, quality, bool(settings["hard"]))
+    text = "\n\n".join(tables.values()) + "\n"
     print(text)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "evaluation.md").write_text(text, encoding="utf-8")
+    name.parent.mkdir(parents=True, exist_ok=True)
+    name.with_suffix(".md").write_text(text, encoding="utf-8")
     found = report.as_json(results, quality, settings)
-    (out / "evaluation.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    name.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if results:
-        report.scatter(results, out / "scatter.png")
+        report.scatter(results, name.with_name(f"{name.name}-scatter.png"))
+    return tables
 
 
-def sheet(shelf: Shelf, result: report.Result, out: Path) -> None:
+def tables_of(
+    results: Sequence[report.Result], quality: Mapping[float, model_quality.Quality], hard: bool
+) -> dict[str, str]:
+    """By the names that pages call them."""
+    tables = {}
+    if quality:
+        tables["model"] = report.quality_table(quality, model_quality.training_frequencies())
+    if hard:
+        tables["leaks"] = report.hard_table(results)
+    if results:
+        tables |= {"style": report.table(results), "copies": report.copies_table(results)}
+        tables["goals"] = report.goals_table(results)
+    if mixes := [result for result in results if "second" in result.values]:
+        tables["mixes"] = report.mix_table(mixes)
+    return tables
+
+
+def sheet(shelf: Shelf, result: report.Result, path: Path) -> None:
     """The best, the median and the worst set by consistency, each without and with sharing."""
     order = np.argsort(result.consistency)
     chosen = {"Best": order[-1], "Median": order[len(order) // 2], "Worst": order[0]}
     plans, pictures = {}, {}
     for name, number in chosen.items():
         for ending, key in ((", alone", result.variant.baseline), (", in one style", result.variant.key)):
-            plans[name + ending] = plan(int(number))
+            plans[name + ending] = plan(int(number), shelf.hard)
             pictures[name + ending] = (shelf.pictures((key, int(number))) * 255).round().byte().numpy()
-    report.contact_sheet(plans, pictures, result.variant.title).save(out / "sets.png")
+    report.contact_sheet(plans, pictures, result.variant.title).save(path)
 
 
 if __name__ == "__main__":

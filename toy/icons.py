@@ -10,7 +10,7 @@ Pictures are `uint8 (height, width, channel)` arrays of `SIZE` pixels a side; th
 
 import colorsys
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -77,6 +77,7 @@ class Dataset(NamedTuple):
     tokens: NDArray[np.int64]  # (count, CONTEXT_LENGTH)
     labels: NDArray[np.int64]  # (count, 5): shape, pattern, outline, backdrop, tone
     palettes: Field  # (count, 3, 3): background, fill, second colour; the fill again where the pattern is plain
+    coverages: Field  # (count, SIZE, SIZE): how much of each pixel the shape covers, 0..1
 
 
 def random_colour(
@@ -125,7 +126,7 @@ def draw(rng: Generator, shape: str, style: Style) -> Picture:
 
 def place(rng: Generator, shape: str) -> Field:
     """How much of each pixel a shape covers, 0..1: somewhere about the middle and not always equally large."""
-    return _coverage(shape, centre=rng.uniform(-0.12, 0.12, 2), radius=rng.uniform(0.62, 0.8))
+    return coverage(shape, centre=rng.uniform(-0.12, 0.12, 2), radius=rng.uniform(0.62, 0.8))
 
 
 def paint(coverage: Field, style: Style) -> Picture:
@@ -139,7 +140,7 @@ def paint(coverage: Field, style: Style) -> Picture:
     return (image.clip(0, 1) * 255).astype(np.uint8)
 
 
-def _coverage(shape: str, centre: NDArray[np.float64], radius: float) -> Field:
+def coverage(shape: str, centre: NDArray[np.float64], radius: float) -> Field:
     """How much of each pixel the shape covers, 0..1."""
     if shape not in FIELD_OF:
         raise ValueError(f"unknown shape {shape!r}; the shapes are {', '.join(SHAPES)}")
@@ -214,10 +215,15 @@ def token_ids(caption: list[str]) -> list[int]:
     return [TOKEN_OF[START], *known] + [TOKEN_OF[END]] * (CONTEXT_LENGTH - 1 - len(known))
 
 
-def dataset(count: int, seed: int | Sequence[int], shapes: Sequence[str] = SHAPES) -> Dataset:
+def dataset(
+    count: int,
+    seed: int | Sequence[int],
+    shapes: Sequence[str] = SHAPES,
+    placed: Callable[[Generator, str], Field] = place,
+) -> Dataset:
     """Random icons with their captions, and labels to check a model's output against.
 
-    A name that is twice among the shapes is drawn twice as often.
+    A name that is twice among the shapes is drawn twice as often. placed: gives how much of each pixel a shape covers.
     """
     rng = np.random.default_rng(seed)
     data = Dataset(
@@ -225,10 +231,12 @@ def dataset(count: int, seed: int | Sequence[int], shapes: Sequence[str] = SHAPE
         tokens=np.empty((count, CONTEXT_LENGTH), np.int64),
         labels=np.empty((count, 5), np.int64),
         palettes=np.empty((count, 3, 3), np.float32),
+        coverages=np.empty((count, SIZE, SIZE), np.float32),
     )
     for i in range(count):
         shape, style = shapes[int(rng.integers(len(shapes)))], random_style(rng)
-        data.images[i] = draw(rng, shape, style)
+        data.coverages[i] = placed(rng, shape)
+        data.images[i] = paint(data.coverages[i], style)
         data.tokens[i] = token_ids(random_caption(rng, shape, style))
         data.labels[i] = SHAPES.index(shape), style.pattern, style.outline, style.backdrop, style.tone
         data.palettes[i] = style.palette

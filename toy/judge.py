@@ -1,7 +1,7 @@
 """Reads an icon: which shape it shows and in which style, so that a set's consistency can be counted, not guessed.
 
-A small convolutional network, trained by `toy.train_judge` on the procedural icons alone. It has never seen a picture
-of the icon model's, and its answers are checked on icons that it was not trained on.
+A small convolutional network, trained by `toy.train_judge` on the procedural icons alone, whole and broken ones. It has
+never seen a picture of the icon models', and its answers are checked on icons that it was not trained on.
 """
 
 from pathlib import Path
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from . import icons
 
 CHECKPOINT = Path(__file__).with_name("judge.safetensors")
+NONE = "none"  # of the shapes: what is left of a picture that broke up
+SURE = 0.75  # of a logit, which NONE has to be ahead by, or fewer than 99.7% of whole icons are known
 HEADS = {
-    "shape": icons.SHAPES,
+    "shape": [*icons.SHAPES, NONE],  # the first head, and its last answer
     "pattern": icons.PATTERNS,
     "outline": icons.OUTLINES,
     "backdrop": icons.BACKDROPS,
@@ -26,12 +28,22 @@ HEADS = {
 COLOURS = 3  # background, fill and second colour
 CONVOLUTIONS = ((32, 1), (48, 2), (64, 1), (96, 2), (96, 1), (128, 2))  # channels out, stride
 SIDE = 4  # of the grid that the strides leave
+LAYERS = 3  # of `body` for each convolution: itself, its norm and what follows
+HALF, QUARTER = 3, 5  # so many convolutions leave a grid of half of the picture's side, and of a quarter
+COVERAGE = 32  # channels
 FEATURES = 256
 
 
 class Reading(NamedTuple):
     labels: Tensor  # (rows, heads): indices of words, in the order of HEADS
     palettes: Tensor  # (rows, COLOURS, 3) in OKLab; the two fill colours in no particular order
+    coverages: Tensor  # (rows, SIZE, SIZE), 0..1: where the shape is, or what is left of it
+
+
+class Answers(NamedTuple):
+    logits: list[Tensor]  # of each head
+    palettes: Tensor  # as a Reading's
+    coverage: Tensor  # (rows, SIZE, SIZE), logits
 
 
 class Judge(nn.Module):
@@ -45,21 +57,33 @@ class Judge(nn.Module):
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(before * SIDE**2, FEATURES), nn.SiLU())
         self.heads = nn.ModuleDict({name: nn.Linear(FEATURES, len(words)) for name, words in HEADS.items()})
         self.palette = nn.Linear(FEATURES, COLOURS * 3)
+        of_grids = CONVOLUTIONS[HALF - 1][0] + CONVOLUTIONS[QUARTER - 1][0]
+        self.coverage = nn.Sequential(
+            nn.Conv2d(of_grids, COVERAGE, 3, padding=1), nn.SiLU(), nn.Conv2d(COVERAGE, 4, 1), nn.PixelShuffle(2)
+        )
 
-    def forward(self, pictures: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Logits of each head, and palettes `(rows, COLOURS, 3)` in OKLab; pictures: `(rows, 3, SIZE, SIZE)`, 0..1."""
-        features = self.body(pictures * 2 - 1)
-        return [head(features) for head in self.heads.values()], self.palette(features).unflatten(1, (COLOURS, 3))
+    def forward(self, pictures: Tensor) -> Answers:
+        """Pictures: `(rows, 3, SIZE, SIZE)`, 0..1."""
+        half = self.body[: LAYERS * HALF](pictures * 2 - 1)
+        quarter = self.body[LAYERS * HALF : LAYERS * QUARTER](half)
+        features = self.body[LAYERS * QUARTER :](quarter)
+        grids = torch.cat([half, nn.functional.interpolate(quarter, scale_factor=2.0)], 1)
+        return Answers(
+            [head(features) for head in self.heads.values()],
+            self.palette(features).unflatten(1, (COLOURS, 3)),
+            self.coverage(grids)[:, 0],
+        )
 
     def read(self, pictures: Tensor, at_once: int = 500) -> Reading:
         """What pictures `(rows, SIZE, SIZE, 3)` of 0..1 show."""
-        labels, palettes = [], []
+        found = []
         with torch.inference_mode():
             for part in pictures.permute(0, 3, 1, 2).split(at_once):
-                logits, palette = self(part)
-                labels.append(torch.stack([each.argmax(1) for each in logits], 1))
-                palettes.append(palette)
-        return Reading(torch.cat(labels), torch.cat(palettes))
+                said = self(part)
+                said.logits[0][:, -1] -= SURE
+                labels = torch.stack([each.argmax(1) for each in said.logits], 1)
+                found.append(Reading(labels, said.palettes, said.coverage.sigmoid()))
+        return Reading(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 def load(path: Path = CHECKPOINT) -> Judge:

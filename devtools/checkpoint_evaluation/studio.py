@@ -11,11 +11,10 @@ from torch import Tensor
 
 from devtools.checkpoint_evaluation.errors import EvaluationError
 from devtools.checkpoint_evaluation.files import loading
-from devtools.checkpoint_evaluation.full_sharing import full_sharing as full_sharing_of_transformer
 from devtools.checkpoint_evaluation.sets import StyleSet
 from devtools.checkpoint_evaluation.settings import Settings, default_settings
 from devtools.comfyui.icon_model import Loaded, placed, shared
-from devtools.evaluation.drawing import full_sharing
+from devtools.evaluation.full_sharing import full_sharing
 from devtools.evaluation.variants import VARIANTS
 
 _OF_BOTH = (
@@ -109,7 +108,7 @@ class Studio:
         """The checkpoint's model with the nodes of a variant."""
         variant = VARIANTS[key]
         if variant.everyone:
-            return (full_sharing if self.is_unet else full_sharing_of_transformer)(self.loaded.model)
+            return full_sharing(self.loaded.model, self.is_unet)
         # Off is off, to the bit; and lines of unlike length cost a transformer what they cost alone.
         sharing = {"strength": 0.0} if variant.sharing is None and not self.is_unet else variant.sharing
         return placed(shared(self.loaded.model, sharing), variant.positions)

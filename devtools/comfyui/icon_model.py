@@ -68,3 +68,10 @@ def placed(model: Any, positions: Mapping[str, Any] | None) -> Any:
     if positions is None:
         return model
     return StyleAlignedPositions.execute(model, **{**POSITIONS_DEFAULTS, **positions}).result[0]
+
+
+def masked(model: Any, masks: Mapping[str, Any] | None) -> Any:
+    """The model with Masks, given `masks`; as it is where that is None."""
+    from style_aligned.nodes.masks import StyleAlignedMasks
+
+    return model if masks is None else StyleAlignedMasks.execute(model, **masks).result[0]

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from devtools.comfyui.icon_model import ICON_MODELS, load_icon_model, placed, shared
+from devtools.comfyui.icon_model import ICON_MODELS, load_icon_model, masked, placed, shared
 from devtools.comfyui.inprocess import load_pack, start_host
+from devtools.evaluation.full_sharing import full_sharing
 from devtools.evaluation.model_quality import captions
 from devtools.evaluation.readings import Reading, read
 from devtools.evaluation.sets import TARGETS, Plan, plan
+from devtools.evaluation.shelf import Shelf, Task
 from devtools.evaluation.variants import VARIANTS, Apart, Variant
 from toy import icons, judge
 from toy.precision import half_precision
@@ -28,10 +25,8 @@ STEPS, CFG = {"unet": 12, "flux": 20}, 3.0
 QUALITY_STEPS, QUALITY_CFGS = 30, (1.0, 2.0, CFG)
 SAMPLES_AT_ONCE = 20
 INVERSION_STEPS, INVERSION_CFG = 50, 2.0
-UNET_BLOCKS = 12  # more than the icon model has of a kind
 
 SAMPLES = {f"samples-cfg-{cfg:g}": cfg for cfg in QUALITY_CFGS}  # of the model alone
-Task = tuple[str, int]  # a variant's key and a set's number, or a key of SAMPLES and the number of a part of them
 
 
 class Studio:
@@ -40,7 +35,7 @@ class Studio:
     def __init__(self, model: str) -> None:
         start_host("--cpu", "--use-pytorch-cross-attention")  # the faster one here
         load_pack()
-        self.kind, self.steps = ICON_MODELS[model], STEPS[model]
+        self.name, self.kind, self.steps = model, ICON_MODELS[model], STEPS[model]
         self.loaded = load_icon_model(self.kind.checkpoint)
         self.reader = self.loaded if model == "unet" else load_icon_model()
         self.empty = self.loaded.encode("")
@@ -54,11 +49,16 @@ class Studio:
             return self._draw_apart(variant, wanted)
         positive = StyleAlignedPrompts.execute(self.loaded.clip, wanted.prompts, wanted.style).result[0]
         latent: dict[str, Any] = {"samples": torch.zeros(1 + TARGETS, 3, icons.SIZE, icons.SIZE)}
-        model = full_sharing(self.loaded.model) if variant.everyone else shared(self.loaded.model, variant.sharing)
-        model = placed(model, variant.positions)
+        model = self._sharing(variant)
         if variant.source != "text":
             model, latent = self._with_picture(model, variant, wanted)
         return self._sample(model, wanted.number, positive, latent, self.steps, CFG)
+
+    def _sharing(self, variant: Variant) -> Any:
+        if variant.everyone:
+            return full_sharing(self.loaded.model, self.name == "unet")
+        model = placed(shared(self.loaded.model, variant.sharing), variant.positions)
+        return masked(model, variant.masks)
 
     def _draw_apart(self, variant: Variant, wanted: Plan) -> Tensor:
         """The same, of a given picture that takes no place in the batch; the targets' noise is the same as with it."""
@@ -132,64 +132,20 @@ def as_pictures(picture: icons.Picture) -> Tensor:
     return torch.from_numpy(picture).float()[None] / 255
 
 
-def full_sharing(model: Any) -> Any:
-    """The paper's ablation, full attention sharing: each image attends to all of the set, without AdaIN."""
-    from comfy.ldm.modules.attention import optimized_attention
-
-    def attend(query: Tensor, key: Tensor, value: Tensor, options: dict[str, Any]) -> Tensor:
-        rows = len(query) // len(options["cond_or_uncond"])  # of one condition
-        key, value = (part.unflatten(0, (-1, rows)).flatten(1, 2).repeat_interleave(rows, 0) for part in (key, value))
-        return optimized_attention(query, key, value, options["n_heads"], transformer_options=options)
-
-    model = model.clone()
-    for part, count in (("input", UNET_BLOCKS), ("middle", 1), ("output", UNET_BLOCKS)):
-        for number in range(count):
-            model.set_model_attn1_replace(attend, part, number)
-    return model
-
-
-class Shelf:
-    """The sets on disk: a strip of pictures and its reading, in a folder of the checkpoints that made them."""
-
-    def __init__(self, folder: Path, model: str) -> None:
-        self.model = model
-        made_by = ICON_MODELS[model].checkpoint.read_bytes() + judge.CHECKPOINT.read_bytes()
-        self.folder = folder / hashlib.sha256(made_by).hexdigest()[:12]
-
-    def pictures(self, task: Task) -> Tensor:
-        """(1 + TARGETS, SIZE, SIZE, 3), 0..1."""
-        strip = np.asarray(Image.open(self._path(task, ".png")).convert("RGB"), np.float32) / 255
-        return torch.from_numpy(strip).unflatten(1, (-1, icons.SIZE)).movedim(1, 0)
-
-    def reading(self, task: Task) -> Reading:
-        return Reading.load(self._path(task, ".json"))
-
-    def put(self, task: Task, pictures: Tensor, reading: Reading) -> None:
-        strip = (pictures * 255).round().byte().movedim(0, 1).flatten(1, 2)
-        self._path(task, ".json").parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(strip.numpy()).save(self._path(task, ".png"))
-        unfinished = self._path(task, ".unfinished")
-        reading.save(unfinished)
-        os.replace(unfinished, self._path(task, ".json"))  # written last: where it is, the set is complete
-
-    def draw_missing(self, tasks: Iterable[Task], workers: int) -> Iterator[int]:
-        """Draw the sets that are not here yet, yielding how many are left before the first and after each."""
-        missing = [task for task in tasks if not self._path(task, ".json").exists()]
-        yield len(missing)
-        if not missing:
-            return
-        with ProcessPoolExecutor(workers, get_context("spawn"), _open_studio, (self.model,)) as pool:
-            drawing = [pool.submit(_draw, self, task) for task in missing]
-            try:
-                for done, future in enumerate(as_completed(drawing), start=1):
-                    future.result()
-                    yield len(missing) - done
-            finally:
-                pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, draw no more
-
-    def _path(self, task: Task, ending: str) -> Path:
-        key, number = task
-        return self.folder / key / f"{number:04d}{ending}"
+def draw_missing(shelf: Shelf, tasks: Iterable[Task], workers: int) -> Iterator[int]:
+    """Draw and read the sets that are not there yet, yielding how many are left before the first and after each."""
+    missing = [task for task in tasks if not (shelf.has_pictures(task) and shelf.has_reading(task))]
+    yield len(missing)
+    if not missing:
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), _open_studio, (shelf.model,)) as pool:
+        drawing = [pool.submit(_draw, shelf, task) for task in missing]
+        try:
+            for done, future in enumerate(as_completed(drawing), start=1):
+                future.result()
+                yield len(missing) - done
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, draw no more
 
 
 _studio: Studio | None = None  # of a worker process
@@ -203,11 +159,13 @@ def _open_studio(model: str) -> None:
 
 def _draw(shelf: Shelf, task: Task) -> None:
     assert _studio is not None
-    key, number = task
-    with torch.inference_mode(), half_precision():
-        if key in SAMPLES:
-            pictures = _studio.draw_samples(number, SAMPLES[key])
-        else:
-            pictures = _studio.draw(VARIANTS[key], plan(number))
+    if not shelf.has_pictures(task):
+        key, number = task
+        with torch.inference_mode(), half_precision():
+            if key in SAMPLES:
+                pictures = _studio.draw_samples(number, SAMPLES[key])
+            else:
+                pictures = _studio.draw(VARIANTS[key], plan(number, shelf.hard))
+        shelf.put_pictures(task, pictures)
     with torch.inference_mode():
-        shelf.put(task, pictures, _studio.read(pictures))
+        shelf.put_reading(task, _studio.read(shelf.pictures(task)))

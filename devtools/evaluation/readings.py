@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from devtools.evaluation.layout import Layout, read_layout
 from toy.architecture import LATENT_SCALE
 from toy.judge import Judge
 
@@ -24,20 +25,33 @@ class Reading(NamedTuple):
     labels: NDArray[np.int64]  # (pictures, heads), indices of words in the order of toy.judge.HEADS
     palettes: NDArray[np.float32]  # (pictures, 3, 3), OKLab
     features: NDArray[np.float32]  # (pictures, channels)
+    layout: Layout
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps({name: np.round(part, 4).tolist() for name, part in self._asdict().items()}))
+        parts = {**self._asdict(), "layout": None, **self.layout._asdict()}
+        path.write_text(
+            json.dumps({name: np.round(part, 4).tolist() for name, part in parts.items() if part is not None})
+        )
 
     @classmethod
     def load(cls, path: Path) -> Reading:
-        parts = json.loads(path.read_text())
-        return cls(np.array(parts["labels"]), *(np.array(parts[name], np.float32) for name in cls._fields[1:]))
+        parts = {name: _array(part) for name, part in json.loads(path.read_text()).items()}
+        layout = Layout(*(parts.pop(name) for name in Layout._fields))
+        return cls(**parts, layout=layout)
+
+
+def _array(part: list[Any]) -> NDArray[Any]:
+    array = np.array(part)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
 def read(judge: Judge, model: Any, context: Tensor, pictures: Tensor) -> Reading:
     """pictures: (rows, height, width, 3) of 0..1; model: the host's icon model, loaded; context: the empty prompt's."""
-    labels, palettes = judge.read(pictures)
-    return Reading(labels.numpy(), palettes.numpy(), diffusion_features(model, context, pictures).numpy())
+    found = judge.read(pictures)
+    features = diffusion_features(model, context, pictures).numpy()
+    return Reading(
+        found.labels.numpy(), found.palettes.numpy(), features, read_layout(judge, pictures, found.coverages)
+    )
 
 
 def diffusion_features(model: Any, context: Tensor, pictures: Tensor) -> Tensor:

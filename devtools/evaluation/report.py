@@ -23,7 +23,8 @@ COLUMNS = {
     "leakage": "leakage",
     "diversity": "diversity",
 }
-SHARES = {*STYLE_HEADS, "content", "leakage"}
+BEYOND = {"copying": "copying", "overlap": "overlap of shapes", "seconds": "second objects", "duplicates": "duplicates"}
+SHARES = {*STYLE_HEADS, "content", "leakage", "broken", "seconds", "duplicates"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Result:
     values: Mapping[str, Values]
     consistency: Values
     goals: Goals | None  # a baseline has none
-    cost: float
+    cost: float | None  # where it was timed
+    beyond: Mapping[str, Values]  # of COPIED, set by set: how much more than the baseline's
+    gained: float  # consistency, beyond the baseline's
 
     @property
     def estimates(self) -> dict[str, Estimate]:
@@ -54,6 +57,7 @@ def as_json(
                 "consistency": vars(Estimate.of(result.consistency)),
                 "goals": {**vars(result.goals), "reached": result.goals.reached} if result.goals else None,
                 **{name: vars(estimate) for name, estimate in result.estimates.items()},
+                "beyond": {name: vars(Estimate.of(values)) for name, values in result.beyond.items()},
             }
             for result in results
         },
@@ -65,7 +69,35 @@ def table(results: Sequence[Result]) -> str:
     lines = [f"| variant | {' | '.join(COLUMNS.values())} | cost |", "|---|" + "---|" * (len(COLUMNS) + 1)]
     for result in results:
         cells = [_cell(name, result.estimates[name]) for name in COLUMNS]
-        lines.append(f"| {result.variant.title} | {' | '.join(cells)} | {result.cost:.2f} |")
+        lines.append(f"| {result.variant.title} | {' | '.join(cells)} | {_cost(result.cost)} |")
+    return "\n".join(lines)
+
+
+def _cost(cost: float | None) -> str:
+    return "" if cost is None else f"{cost:.2f}"
+
+
+def copies_table(results: Sequence[Result]) -> str:
+    """What becomes of contents, and what targets have of the reference's beside what the baseline's have."""
+    head = ("shape as prompted", "the reference's", "none: broken up", *(f"{name}, beyond" for name in BEYOND.values()))
+    lines = [f"| variant | {' | '.join(head)} |", "|---|" + "---|" * len(head)]
+    for result in results:
+        cells = [_cell(name, result.estimates[name]) for name in ("content", "leakage", "broken")]
+        cells += [_cell(name, Estimate.of(result.beyond[name]), "+") for name in BEYOND]
+        lines.append(f"| {result.variant.title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def hard_table(results: Sequence[Result]) -> str:
+    """What leaks where nothing keeps it out, and what protection leaves of it and of the style."""
+    gained = {result.variant.key: result.gained for result in results}
+    head = ("leakage, beyond", *(f"{name}, beyond" for name in BEYOND.values()), "style gained", "kept of unprotected")
+    lines = [f"| variant | {' | '.join(head)} |", "|---|" + "---|" * len(head)]
+    for result in results:
+        cells = [_cell(name, Estimate.of(result.beyond[name]), "+") for name in ("leakage", *BEYOND)]
+        unprotected = gained.get(result.variant.unprotected or "", 0.0)
+        kept = f"{result.gained / unprotected:.0%}" if unprotected else ""
+        lines.append(f"| {result.variant.title} | {' | '.join(cells)} | {result.gained:.3f} | {kept} |")
     return "\n".join(lines)
 
 
@@ -124,10 +156,10 @@ def _most_off(found: Mapping[str, float], expected: Mapping[str, float]) -> str:
     return f"{word} {found[word] - expected[word]:+.1%}"
 
 
-def _cell(name: str, estimate: Estimate) -> str:
+def _cell(name: str, estimate: Estimate, sign: str = "") -> str:
     if name in SHARES:
-        return f"{estimate.mean:.1%} ± {estimate.half_width:.1%}"
-    return f"{estimate.mean:.3f} ± {estimate.half_width:.3f}"
+        return f"{estimate.mean:{sign}.1%} ± {estimate.half_width:.1%}"
+    return f"{estimate.mean:{sign}.3f} ± {estimate.half_width:.3f}"
 
 
 LEAST_SHOWN = 0.05  # of the axis of content, which nearly all variants may have in full

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from devtools.evaluation.readings import Reading
 from devtools.evaluation.sets import Plan
 from toy import icons
-from toy.judge import HEADS, palette_distances
+from toy.judge import HEADS, NONE, palette_distances
 
 Values = NDArray[np.float64]  # one number a set
 
 SHAPE = list(HEADS).index("shape")
 STYLE_HEADS = ("pattern", "outline", "backdrop")
 CHANCE = {head: 1 / len(HEADS[head]) for head in STYLE_HEADS}
+COPIED = ("leakage", "copying", "overlap", "seconds", "duplicates")
 Z_95 = 1.96
 
 
@@ -41,8 +42,11 @@ def metrics(readings: Sequence[Reading], plans: Sequence[Plan], baseline: Sequen
 
     pattern, outline, backdrop: agreement with the reference, 0..1. colour: distance of the target's palette to the
     reference's in OKLab. similarity: cosine of the features, each in units of its spread over the baseline's pictures.
-    content: the prompted shape is recognised; leakage: the reference's is, in its place. diversity: palette distance
-    to the same target of the next set.
+    content: the prompted shape is recognised; leakage: the reference's is, in its place; broken: none is. copying: how
+    much more the composition correlates with the reference's than with the other targets'; overlap: of the shapes with
+    the reference's, intersection over union, which says something beside the baseline's only. seconds: a
+    second, smaller object is there; duplicates: it has the reference's shape. diversity: palette distance to the same
+    target of the next set.
     """
     labels = np.stack([reading.labels for reading in readings])
     palettes = torch.from_numpy(np.stack([reading.palettes for reading in readings]))
@@ -53,6 +57,13 @@ def metrics(readings: Sequence[Reading], plans: Sequence[Plan], baseline: Sequen
     found["similarity"] = _similarity(readings, baseline)
     found["content"] = (labels[:, 1:, SHAPE] == prompted[:, 1:]).mean(1)
     found["leakage"] = (labels[:, 1:, SHAPE] == prompted[:, :1]).mean(1)
+    found["broken"] = (labels[:, 1:, SHAPE] == HEADS["shape"].index(NONE)).mean(1)
+    layouts = [reading.layout for reading in readings]
+    for name in ("copying", "overlap"):
+        found[name] = np.stack([getattr(layout, name)[1:] for layout in layouts]).mean(1, dtype=np.float64)
+    further = np.stack([layout.further[1:] for layout in layouts])
+    found["seconds"] = (further.sum(2) > 0).mean(1)
+    found["duplicates"] = (np.take_along_axis(further, prompted[:, :1, None], 2)[..., 0] > 0).mean(1)
     following = palettes[:, 1:].roll(-1, 0)
     found["diversity"] = palette_distances(palettes[:, 1:], following).mean(1).double().numpy()
     return found

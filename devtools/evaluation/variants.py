@@ -42,7 +42,10 @@ class Variant:
     source: Source = "text"  # where the reference comes from: its prompt, or a given picture in one of three ways
     apart: Apart = Apart()  # where it stands apart
     positions: Mapping[str, object] | None = None
+    masks: Mapping[str, object] | None = None  # what Masks is given; without it there is no such node
     everyone: bool = False  # the paper's ablation: every image attends to all of the set
+
+    unprotected: str | None = None  # the key of the variant that it protects the content of
 
     @property
     def baseline(self) -> str:
@@ -52,8 +55,22 @@ class Variant:
 
 STRONG = {"share_group_norm": True, "shift": LN_2}
 STRONGER = {"share_group_norm": True, "shift": 1.5}
+STRONGEST = {**STRONGER, "adain_values": True}
 SAME = {"positions": "same"}
 UNTWISTED = {**SAME, "high_frequencies": 0.5, "low_frequencies": 2.0}
+LATE_BLOCKS = "single.3-5"
+COPYING = {"blocks": "all", "shift": 1.5, "adain_values": True}
+"""What copies the most on the transformer, with the same positions."""
+
+
+def protected(key: str, sharing: Mapping[str, object], positions: Mapping[str, object] | None = None) -> list[Variant]:
+    """The variant of a given picture with these settings, whose content is protected by half and wholly."""
+    return [
+        Variant(f"{key}-protected-{share:g}", f"... its content protected, {share:g}", sharing, "noise-matched",
+                positions=positions, masks={"protect_content": share}, unprotected=key)
+        for share in (0.5, 1.0)
+    ]  # fmt: skip
+
 
 VARIANTS = {
     variant.key: variant
@@ -64,6 +81,8 @@ VARIANTS = {
         Variant("strength-0.5", "strength 0.5", {"strength": 0.5}),
         Variant("strength-0.75", "strength 0.75", {"strength": 0.75}),
         Variant("scale-0.5", "scale 0.5", {"scale": 0.5}),
+        Variant("scale-1.1", "scale 1.1", {"scale": 1.1}),
+        Variant("shift-less", "shift -ln 2", {"shift": -LN_2}),
         Variant("shift-ln2", "shift ln 2", {"shift": LN_2}),
         Variant("shift-1.5", "shift 1.5", {"shift": 1.5}),
         Variant("group-norm", "shared group norm", {"share_group_norm": True}),
@@ -74,21 +93,52 @@ VARIANTS = {
         Variant("output", "output blocks only", {"blocks": "output"}),
         Variant("all-blocks", "all blocks", {"blocks": "all"}),
         Variant("double", "double blocks only", {"blocks": "double"}),
+        Variant("early-singles", "single blocks 0 to 2 only", {"blocks": "single.0-2"}),
+        Variant("late-singles", "single blocks 3 to 5 only", {"blocks": LATE_BLOCKS}),
+        Variant("late-untwisted", "single blocks 3 to 5, same positions, high 0.5, low 2",
+                {"blocks": LATE_BLOCKS}, positions=UNTWISTED),
         Variant("same", "same positions", positions=SAME),
         Variant("nowhere", "no positions", positions={"positions": "none"}),
         Variant("low-high", "same positions, high frequencies 0.5", positions={**SAME, "high_frequencies": 0.5}),
         Variant("no-high", "same positions, no high frequencies", positions={**SAME, "high_frequencies": 0.0}),
-        Variant("untwisted", "same positions, high frequencies 0.5, low 2", positions=UNTWISTED),
+        Variant("untwisted", "same positions, high 0.5, low 2", positions=UNTWISTED),
+        Variant("no-high-low-2", "same positions, no high frequencies, low 2",
+                positions={**UNTWISTED, "high_frequencies": 0.0}),
+        Variant("more-untwisted", "same positions, high 0.5, low 3",
+                positions={**UNTWISTED, "low_frequencies": 3.0}),
+        Variant("untwisted-most", "same positions, high 0.5, low 2, first 60% of sampling", {"end_percent": 0.6},
+                positions=UNTWISTED),
+        Variant("untwisted-70", "same positions, high 0.5, low 2, first 70%", {"end_percent": 0.7},
+                positions=UNTWISTED),
+        Variant("untwisted-early", "same positions, high 0.5, low 2, first half", {"end_percent": 0.5},
+                positions=UNTWISTED),
+        Variant("more-untwisted-most", "same positions, high 0.5, low 3, first 60%", {"end_percent": 0.6},
+                positions={**UNTWISTED, "low_frequencies": 3.0}),
+        Variant("late-untwisted-most", "single blocks 3 to 5, same positions, high 0.5, low 2, first 60%",
+                {"blocks": LATE_BLOCKS, "end_percent": 0.6}, positions=UNTWISTED),
+        Variant("late-singles-early", "single blocks 3 to 5, first half of sampling",
+                {"blocks": LATE_BLOCKS, "end_percent": 0.5}),
+        Variant("last-singles", "single blocks 4 and 5 only", {"blocks": "single.4-5"}),
+        Variant("adain-alone", "AdaIN alone", {"shift": -10.0}),
+        Variant("all-untwisted", "all blocks, same positions, high 0.5, low 2", {"blocks": "all"},
+                positions=UNTWISTED),
         Variant("early", "first half of sampling", {"end_percent": 0.5}),
         Variant("most", "first 60% of sampling", {"end_percent": 0.6}),
         Variant("late", "second half of sampling", {"start_percent": 0.5}),
+        Variant("last", "last 60% of sampling", {"start_percent": 0.4}),
         Variant("strong", "group norm, shift ln 2", STRONG),
         Variant("stronger", "group norm, shift 1.5", STRONGER),
-        Variant("strongest", "group norm, shift 1.5, values", {**STRONGER, "adain_values": True}),
+        Variant("strongest", "group norm, shift 1.5, values", STRONGEST),
         Variant("everyone", "full attention sharing", None, everyone=True),
         Variant("picture-plain", "a picture, no sharing", None, "noise-matched"),
         Variant("noise-matched", "a picture, noise-matched", {}, "noise-matched"),
         Variant("noise-matched-strong", "noise-matched, group norm, shift ln 2", STRONG, "noise-matched"),
+        Variant("noise-matched-strongest", "noise-matched, group norm, shift 1.5, values",
+                STRONGEST, "noise-matched"),
+        *protected("noise-matched-strongest", STRONGEST),
+        Variant("copying", "noise-matched, all blocks, same positions, shift 1.5, values", COPYING, "noise-matched",
+                positions=SAME),
+        *protected("copying", COPYING, SAME),
         Variant("inverted", "a picture, inverted", {}, "inverted"),
         Variant("inverted-strong", "inverted, group norm, shift ln 2", STRONG, "inverted"),
         Variant("apart", "a picture apart", source="apart"),
@@ -101,20 +151,31 @@ VARIANTS = {
         Variant("mix-0.75", "apart, 0.75 of a second picture", source="apart", apart=Apart(mix=0.75)),
         Variant("mix-1", "apart, the second picture alone", source="apart", apart=Apart(mix=1.0)),
     )
+}  # fmt: skip
+
+OF_HARD = {
+    model: ("picture-plain", "noise-matched", key, f"{key}-protected-0.5", f"{key}-protected-1")
+    for model, key in (("unet", "noise-matched-strongest"), ("flux", "copying"))
 }
+"""What is compared on sets that tempt to copy."""
 
 OF_BOTH = (
     "plain", "defaults", "strength-0.25", "strength-0.5", "strength-0.75", "scale-0.5", "shift-ln2", "no-adain",
-    "values", "early", "late",
+    "values", "early", "late", "last", "scale-1.1", "shift-less", "everyone", "picture-plain",
+    "noise-matched", "inverted",
 )  # fmt: skip
 OF_FLUX = (
     "all-blocks", "double", "most", "same", "nowhere", "low-high", "no-high", "untwisted",
+    "early-singles", "late-singles", "late-untwisted", "no-high-low-2", "more-untwisted", "untwisted-most",
+    "untwisted-70", "more-untwisted-most", "late-untwisted-most", "untwisted-early",
+    "late-singles-early", "last-singles", "adain-alone", "all-untwisted",
 )  # fmt: skip
+HARD_ONLY = {key for keys in OF_HARD.values() for key in keys[2:]}
 OF_MODEL = {
-    "unet": tuple(key for key in VARIANTS if key not in OF_FLUX),
+    "unet": tuple(key for key in VARIANTS if key not in HARD_ONLY.union(OF_FLUX)),
     "flux": tuple(key for key in VARIANTS if key in OF_BOTH + OF_FLUX),
 }
 """The variants that say something of each icon model."""
 
-SHOWN = {"unet": "strong", "flux": "defaults"}
+SHOWN = {"unet": "strong", "flux": "untwisted-most"}
 """Whose sets are shown."""

@@ -14,11 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from empty_layout import NOTHING
 
-from devtools.evaluation.drawing import SAMPLES_AT_ONCE, Shelf, full_sharing
+from devtools.evaluation.drawing import SAMPLES_AT_ONCE, draw_missing
+from devtools.evaluation.full_sharing import full_sharing
 from devtools.evaluation.model_quality import Grain, Samples, assess, captions, grain
 from devtools.evaluation.readings import Reading
 from devtools.evaluation.sets import TARGETS
+from devtools.evaluation.shelf import Shelf
 from toy import icons, judge, train_judge
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,7 +82,8 @@ def test_guidance_brings_outlines_back(found):
 @pytest.mark.thorough
 def test_the_report_is_complete(found):
     _, out = found
-    assert {"evaluation.md", "evaluation.json", "scatter.png", "sets.png"} <= {path.name for path in out.iterdir()}
+    names = {"evaluation.md", "evaluation.json", "evaluation-scatter.png", "evaluation-sets.png"}
+    assert names <= {path.name for path in out.iterdir()}
     text = (out / "evaluation.md").read_text(encoding="utf-8")
     for title in ("the model alone", "the defaults", "group norm, shift ln 2"):
         assert text.count(f"| {title} |") >= 1
@@ -89,15 +93,15 @@ def test_the_report_is_complete(found):
 def test_only_what_is_missing_is_drawn(found):
     shelf = Shelf(found[1], "unet")
     done = [("plain", number) for number in range(SETS)]
-    assert next(shelf.draw_missing(done, workers=1)) == 0
-    assert next(shelf.draw_missing([*done, ("plain", SETS)], workers=1)) == 1
+    assert next(draw_missing(shelf, done, workers=1)) == 0
+    assert next(draw_missing(shelf, [*done, ("plain", SETS)], workers=1)) == 1
     assert shelf.pictures(done[0]).shape == (1 + TARGETS, icons.SIZE, icons.SIZE, 3)
 
 
 def test_the_judge_is_right():
     """On icons that it was not trained on, as drawn and with the grain of a generated picture."""
     data = icons.dataset(600, seed=train_judge.HELD_OUT_SEED + 1)
-    pictures = train_judge.pictures_of(data)
+    pictures = train_judge.pictures_of(data.images)
     grainy = pictures + 0.03 * torch.randn(pictures.shape, generator=torch.Generator().manual_seed(0))
     for shown in (pictures, grainy):
         read = judge.load().read(shown)
@@ -113,12 +117,24 @@ def test_the_data_itself_passes_for_a_good_model():
     rng = np.random.default_rng(0)
     pictures = np.stack([icons.draw(rng, caption[0], style_with(rng, caption[1:])) for caption in said])
     shown = torch.from_numpy(pictures).float() / 255
-    labels, palettes = judge.load().read(shown)
-    quality = assess(Samples(said, labels.numpy(), palettes.numpy(), shown))
+    read = judge.load().read(shown)
+    quality = assess(Samples(said, read.labels.numpy(), read.palettes.numpy(), shown))
     assert quality.shape_recognised > 0.99
     assert quality.words_obeyed > 0.99
     assert quality.grain.inside < 2 * quality.grain_of_data.inside + 1e-3
     assert quality.grain.beside_edges < 2 * quality.grain_of_data.beside_edges + 1e-3
+
+
+def test_the_judge_says_none_of_broken_pictures():
+    """And of hardly any whole one, which the test above sees to. Two icons in one may still look like one of them."""
+    for kind, taken in train_judge.taken_for_shapes(judge.load(), 60).items():
+        assert taken < (0.45 if kind in ("pieced", "blended") else 0.25), kind
+
+
+def test_the_judge_sees_where_a_shape_is():
+    data = icons.dataset(200, seed=train_judge.HELD_OUT_SEED + 1)
+    found = judge.load().read(train_judge.pictures_of(data.images)).coverages
+    assert train_judge.covered_alike(found, torch.from_numpy(data.coverages)) > 0.9
 
 
 @pytest.mark.parametrize("across", [True, False])
@@ -166,7 +182,7 @@ def test_full_sharing_attends_to_every_image_of_its_own_condition(comfyui_path):
             self.attend = attend
 
     patcher = Patcher()
-    full_sharing(patcher)
+    full_sharing(patcher, is_unet=True)
     rows, tokens, heads, channels = 3, 5, 2, 8
     query, key, value = torch.randn(3, 2 * rows, tokens, channels, generator=torch.Generator().manual_seed(0))
     found = patcher.attend(query, key, value, {"cond_or_uncond": [1, 0], "n_heads": heads})
@@ -179,12 +195,28 @@ def test_full_sharing_attends_to_every_image_of_its_own_condition(comfyui_path):
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_half_written_set_is_drawn_again(tmp_path):
-    shelf = Shelf(tmp_path, "unet")
-    task = ("plain", 0)
-    reading = Reading(np.zeros((5, 5), int), np.zeros((5, 3, 3), np.float32), np.zeros((5, 4), np.float32))
-    shelf.put(task, torch.zeros(1 + TARGETS, icons.SIZE, icons.SIZE, 3), reading)
-    assert next(shelf.draw_missing([task], workers=1)) == 0
-    for path in tmp_path.glob("*/plain/*.json"):
+READING = Reading(np.zeros((5, 5), int), np.zeros((5, 3, 3), np.float32), np.zeros((5, 4), np.float32), NOTHING)
+PICTURES = torch.zeros(1 + TARGETS, icons.SIZE, icons.SIZE, 3)
+
+
+@pytest.mark.parametrize("lost", ["*.png", "*.json"])
+def test_a_half_written_set_is_done_again(tmp_path, lost: str):
+    shelf, task = Shelf(tmp_path, "unet"), ("plain", 0)
+    shelf.put_pictures(task, PICTURES)
+    shelf.put_reading(task, READING)
+    assert next(draw_missing(shelf, [task], workers=1)) == 0
+    for path in tmp_path.rglob(lost):
         path.unlink()
-    assert next(shelf.draw_missing([task], workers=1)) == 1
+    assert next(draw_missing(shelf, [task], workers=1)) == 1
+
+
+def test_hard_sets_have_a_place_of_their_own_and_another_judge_reads_the_same_pictures(tmp_path, monkeypatch):
+    shelf, task = Shelf(tmp_path, "flux"), ("plain", 0)
+    shelf.put_pictures(task, PICTURES)
+    shelf.put_reading(task, READING)
+    assert not Shelf(tmp_path, "flux", hard=True).has_pictures(task)
+    (tmp_path / "judge").write_bytes(b"another")
+    monkeypatch.setattr(judge, "CHECKPOINT", tmp_path / "judge")
+    again = Shelf(tmp_path, "flux")
+    assert again.has_pictures(task)
+    assert not again.has_reading(task)

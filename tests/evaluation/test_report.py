@@ -20,7 +20,7 @@ def test_names_are_moved_apart_and_no_further():
 def test_every_variant_is_in_the_plot_though_all_show_their_content(tmp_path: Path):
     rng = np.random.default_rng(0)
     results = [
-        Result(variant, {"content": np.ones(8)}, rng.normal(number % 3, 0.1, 8), None, 1.0)
+        Result(variant, {"content": np.ones(8)}, rng.normal(number % 3, 0.1, 8), None, 1.0, {}, 0.0)
         for number, variant in enumerate(VARIANTS.values())
     ]
     scatter(results, tmp_path / "all.png")

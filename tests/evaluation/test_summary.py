@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from empty_layout import NOTHING
 
+from devtools.evaluation.layout import Layout
 from devtools.evaluation.readings import Reading
 from devtools.evaluation.sets import TARGETS, Plan, plan
 from devtools.evaluation.summary import Estimate, Goals, consistency, metrics
@@ -18,12 +20,12 @@ def planned(reference: str = "star") -> Plan:
     return Plan(0, (reference, *["heart"] * TARGETS), (), *[np.zeros((1, 1, 3), np.uint8)] * 2)
 
 
-def reading(targets: list[list[int]], colours: list[float] | None = None) -> Reading:
+def reading(targets: list[list[int]], colours: list[float] | None = None, layout: Layout | None = None) -> Reading:
     """Target palettes lie `colours` away from the reference's."""
     palettes = np.zeros((PICTURES, 3, 3), np.float32)
     palettes[1:, :, 0] = np.reshape(colours or [0.0] * TARGETS, (TARGETS, 1))
     features = np.random.default_rng(0).standard_normal((PICTURES, 6)).astype(np.float32)
-    return Reading(np.array([REFERENCE, *targets]), palettes, features)
+    return Reading(np.array([REFERENCE, *targets]), palettes, features, layout or NOTHING)
 
 
 ALIKE = [HEART, *REFERENCE[1:]]
@@ -37,6 +39,22 @@ def test_agreement_content_and_leakage_are_shares_of_the_targets():
     assert found["outline"].tolist() == found["backdrop"].tolist() == [0.5, 0.5]
     assert found["content"].tolist() == [0.75, 0.75]
     assert found["leakage"].tolist() == [0.25, 0.25]
+
+
+def test_pictures_that_broke_up_show_no_shape():
+    broken = [HEADS["shape"].index("none"), *REFERENCE[1:]]
+    found = metrics([reading([ALIKE, broken, broken, broken])], [planned()], [reading([OTHER] * TARGETS)])
+    assert (found["content"].tolist(), found["broken"].tolist(), found["leakage"].tolist()) == ([0.25], [0.75], [0.0])
+
+
+def test_a_duplicate_is_a_further_object_of_the_reference_s_shape():
+    layout = Layout(np.full(PICTURES, 0.2, np.float32), np.linspace(0, 1, PICTURES), NOTHING.further.copy())
+    layout.further[0, STAR] = layout.further[1, STAR] = 1
+    layout.further[2, STAR] = 3
+    layout.further[3, HEART] = 1
+    found = metrics([reading([ALIKE] * TARGETS, layout=layout)], [planned()], [reading([OTHER] * TARGETS)])
+    assert (found["duplicates"].tolist(), found["seconds"].tolist()) == ([0.5], [0.75])
+    np.testing.assert_allclose([found["copying"][0], found["overlap"][0]], [0.2, 0.625], rtol=1e-6)
 
 
 def test_colour_is_the_distance_to_the_reference_and_diversity_to_the_next_set():
@@ -100,5 +118,7 @@ def test_plans_are_reproducible_and_name_other_shapes():
 def test_readings_survive_the_disk(tmp_path):
     kept = reading([ALIKE] * TARGETS, [0.25] * TARGETS)
     kept.save(tmp_path / "set.json")
-    for part, same in zip(kept, Reading.load(tmp_path / "set.json"), strict=True):
-        np.testing.assert_allclose(part, same, atol=1e-4)
+    for (*parts, layout), (*same, same_layout) in [(kept, Reading.load(tmp_path / "set.json"))]:
+        for part, loaded in zip([*parts, *layout], [*same, *same_layout], strict=True):
+            np.testing.assert_allclose(part, loaded, atol=1e-4)
+            assert part.dtype.kind == loaded.dtype.kind

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from devtools.comfyui.icon_model import ICON_MODELS, load_icon_model, placed, shared
-from devtools.evaluation.variants import OF_MODEL, VARIANTS
+from devtools.evaluation.variants import OF_HARD, OF_MODEL, VARIANTS
 from toy import icons
 
-STEPS, ROWS = 7, 2  # so many that half and 60% of them are not the same
+STEPS, ROWS = 9, 2  # so many that half and 60% of them are not the same
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +21,10 @@ def drawn(comfyui_path) -> dict[str, torch.Tensor]:
     latent = {"samples": torch.zeros(ROWS, 3, icons.SIZE, icons.SIZE)}
     star, empty = loaded.encode("star"), loaded.encode("")
     found = {}
-    for key in OF_MODEL["flux"]:
-        model = placed(shared(loaded.model, VARIANTS[key].sharing), VARIANTS[key].positions)
+    for key, variant in VARIANTS.items():
+        if key not in OF_MODEL["flux"] or variant.source != "text" or variant.everyone:
+            continue  # full sharing changes the reference too, and has a test of its own
+        model = placed(shared(loaded.model, variant.sharing), variant.positions)
         settings = (1, STEPS, 3.0, kind.sampler, kind.scheduler)
         found[key] = common_ksampler(model, *settings, star, empty, latent)[0]["samples"]
     return found
@@ -40,5 +42,10 @@ def test_no_two_draw_the_same_target(drawn):
         assert (drawn[first][1] - drawn[second][1]).abs().max() > 0.01, (first, second)
 
 
+def test_hard_sets_have_variants_of_a_given_picture_only():
+    """Where it lies, and how large it is, is the sets' own; all are compared with the same baseline."""
+    assert {VARIANTS[key].baseline for keys in OF_HARD.values() for key in keys} == {"picture-plain"}
+
+
 def test_all_are_some_models():
-    assert {key for keys in OF_MODEL.values() for key in keys} == set(VARIANTS)
+    assert {key for of in (OF_MODEL, OF_HARD) for keys in of.values() for key in keys} == set(VARIANTS)

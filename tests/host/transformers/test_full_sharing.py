@@ -7,7 +7,7 @@ import torch
 from runs import run, variants
 from variant import Variant
 
-from devtools.checkpoint_evaluation.full_sharing import full_sharing
+from devtools.evaluation.full_sharing import full_sharing
 
 SHARED, ALONE = 1e-4, 1e-6
 
@@ -25,5 +25,5 @@ def test_each_image_depends_on_all_of_its_set(variant: Variant):
         difference = torch.stack([*found]).diff(dim=0)[0, :2]
         return difference.flatten(1).abs().amax(1)
 
-    assert (spread(full_sharing(model)) > SHARED).all()
+    assert (spread(full_sharing(model, is_unet=False)) > SHARED).all()
     assert (spread(model) < ALONE).all()

@@ -11,10 +11,10 @@ from comfy.ldm.modules.attention import attention_pytorch
 from style_aligned.nodes.prompts import StyleAlignedPrompts
 from style_aligned.shared_attention.host.families.noting import current_layer
 
-from devtools.checkpoint_evaluation.full_sharing import attend, full_sharing
 from devtools.checkpoint_evaluation.studio import Studio, load_checkpoint
 from devtools.comfyui.icon_model import Loaded
 from devtools.comfyui.server import FLUX_CHECKPOINT
+from devtools.evaluation.full_sharing import attend, full_sharing
 
 CHUNKS, IMAGES, TOKENS, HEADS, CHANNELS = 2, 3, 7, 2, 8
 IMAGE = slice(2, 6)  # text before it, and a token after it
@@ -93,7 +93,7 @@ def test_in_a_whole_model_each_image_depends_on_all_and_on_no_order():
     [[text, options]] = StyleAlignedPrompts.execute(studio.loaded.clip, "star\nheart\ntree", "").result[0]
     x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
-    shared = full_sharing(studio.loaded.model)
+    shared = full_sharing(studio.loaded.model, is_unet=False)
 
     def call(order: list[int], x: torch.Tensor = x, model=shared) -> torch.Tensor:
         twice = order + [3 + row for row in order]

@@ -1,9 +1,9 @@
-"""Full attention sharing in a transformer: each image attends to the image tokens of all of its set, without AdaIN.
+"""The paper's ablation, full attention sharing: each image attends to all of the set, without AdaIN.
 
     out_i = softmax(Q_i [K_i ; K_j of all j != i]^T / sqrt(d)) [V_i ; V_j]
 
-K_i and V_i have the image's own text too; of the others' only the image's tokens are there. All have the positions that
-they have alone.
+In a transformer K_i and V_i have the image's own text too; of the others' only the image's tokens are there. All have
+the positions that they have alone.
 """
 
 from __future__ import annotations
@@ -17,15 +17,30 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 KEY = "style_aligned.full_sharing"
+UNET_BLOCKS = 12  # as many as a UNet has of a kind, or more
 
 
-def full_sharing(model: Any) -> Any:
+def full_sharing(model: Any, is_unet: bool) -> Any:
     """The host's `model`, of a family that the pack knows, with it; all of a set has to be in one call."""
     from comfy.patcher_extension import WrappersMP
 
     clone = model.clone()
-    clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _around_model_call)
+    if not is_unet:
+        clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _around_model_call)
+        return clone
+    for part, count in (("input", UNET_BLOCKS), ("middle", 1), ("output", UNET_BLOCKS)):
+        for number in range(count):
+            clone.set_model_attn1_replace(_in_one, part, number)
     return clone
+
+
+def _in_one(query: Tensor, key: Tensor, value: Tensor, options: dict[str, Any]) -> Tensor:
+    """A UNet's self-attention over the tokens of all images of one condition."""
+    from comfy.ldm.modules.attention import optimized_attention
+
+    rows = len(query) // len(options["cond_or_uncond"])  # of one condition
+    key, value = (part.unflatten(0, (-1, rows)).flatten(1, 2).repeat_interleave(rows, 0) for part in (key, value))
+    return optimized_attention(query, key, value, options["n_heads"], transformer_options=options)
 
 
 def _around_model_call(
