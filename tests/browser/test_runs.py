@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 from releases import skip_without_its_model
-from test_templates import NAMES, shipped
+from test_templates import GRAPHS, shipped
 from workbench import FOR_ICONS, STEPS
 
 from devtools.client import Client
@@ -28,7 +28,7 @@ WITHOUT_REFERENCE = {
 """How many pictures a workflow saves whose references take no place in the batch."""
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", GRAPHS)
 def test_draws_its_pictures(bench, server: Client, name: str):
     skip_without_its_model(shipped(name), server.object_info())
     bench.open_template(name)
@@ -37,7 +37,8 @@ def test_draws_its_pictures(bench, server: Client, name: str):
     for node_id in (node_id for kind in LONG_NODES for node_id in bench.nodes(kind)):
         assert bench.steps_seen(node_id) & {*range(1, STEPS + 1)}
         assert bench.previews_seen(node_id)
-        expect(bench.node(node_id).locator("img").first).to_be_visible()
+        if not bench.is_folded(node_id):
+            expect(bench.node(node_id).locator("img").first).to_be_visible()
     saving = bench.nodes("SaveImage")
     outputs = {said["detail"]["node"]: said["detail"]["output"] for said in bench.heard("executed")}
     number = WITHOUT_REFERENCE.get(name) or rows(bench.prompt())

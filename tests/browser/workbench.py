@@ -18,6 +18,8 @@ from devtools.workflow import Graph
 PATIENCE = 180_000.0  # milliseconds, for a busy machine; no test takes long where nothing is wrong
 CLICKS = 3
 SIZE = (1920, 1080)
+APP = ".app"
+"""What the name of a workflow ends with that opens in app mode; a browser does not show it."""
 QUALITY = 45  # of screenshots: small files, and text that is still sharp
 
 STEPS = 4
@@ -71,6 +73,9 @@ _SET_VALUES = """([type, values]) => {
 }"""
 
 
+_VALUE = """([type, name]) =>
+  app.graph.nodes.find((node) => node.type === type).widgets.find((widget) => widget.name === name).value"""
+
 _CLOSE_OTHER_TABS = """async () => {
   const tabs = app.extensionManager.workflow;
   for (const tab of [...tabs.openWorkflows]) if (tab !== tabs.activeWorkflow) await tabs.closeWorkflow(tab);
@@ -89,6 +94,25 @@ _ADD_NODE = """type => {
   app.canvas.ds.scale = 1.5;
   app.canvas.centerOnNode(node);
   return node.id;
+}"""
+
+# As the dialog does it, without the dialog. What is drawn a frame later has been measured.
+_OPEN_AS_TEMPLATE = """async ([graph, name]) => {
+  await app.loadGraphData(graph, true, true, name, { openSource: "template" });
+  for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+}"""
+
+# Where the middle of a widget is in the page, when its node is in the middle of the canvas.
+_PLACE_ON_CANVAS = """([type, name]) => {
+  const node = app.graph.nodes.find((node) => node.type === type);
+  const widget = node.widgets.find((widget) => widget.name === name);
+  app.canvas.ds.scale = 1;
+  app.canvas.centerOnNode(node);
+  app.canvas.draw(true, true);
+  const middle = [node.pos[0] + node.size[0] / 2, node.pos[1] + widget.last_y + LiteGraph.NODE_WIDGET_HEIGHT / 2];
+  const [x, y] = app.canvas.ds.convertOffsetToCanvas(middle);
+  const { left, top } = app.canvas.canvas.getBoundingClientRect();
+  return [left + x, top + y];
 }"""
 
 _SELECT = """types => {
@@ -126,6 +150,8 @@ class Workbench:
         self.page = page
         self.url = url
         self.pictures = pictures
+        self.in_html = False
+        """Whether nodes are drawn in HTML."""
         self.problems: list[str] = []
         """What the console has reported as an error since this was emptied, but for the host's own."""
         page.set_default_timeout(PATIENCE)
@@ -163,6 +189,7 @@ class Workbench:
     def draw_nodes_in_html(self, wanted: bool) -> None:
         """Switch between the host's two ways to draw nodes: elements of the page ("Nodes 2.0"), or one canvas."""
         self.page.evaluate(_DRAW_IN_HTML, wanted)
+        self.in_html = wanted
         expect(self.page.get_by_test_id("transform-pane")).to_have_count(1 if wanted else 0)
 
     def command(self, name: str) -> None:
@@ -192,7 +219,7 @@ class Workbench:
         for _ in range(CLICKS):
             self.templates().get_by_test_id(f"template-workflow-{name}").click()
             try:
-                self.page.wait_for_function(_IS_OPEN, arg=name, timeout=PATIENCE / CLICKS)
+                self.page.wait_for_function(_IS_OPEN, arg=name.removesuffix(APP), timeout=PATIENCE / CLICKS)
                 break
             except TimeoutError:
                 self.shot(f"not-open-{name}")
@@ -200,6 +227,14 @@ class Workbench:
         else:
             raise AssertionError(f"{name} did not open; open is {self.page.evaluate(_OPEN)}; {self.problems}")
         expect(self.page.get_by_role("dialog")).to_have_count(0)
+
+    def open_as_template(self, graph: Graph, name: str) -> None:
+        """Open a graph as one of the templates, fitted into the window."""
+        self.page.evaluate(_OPEN_AS_TEMPLATE, [graph, name])
+
+    def names_are_drawn(self) -> bool:
+        """Whether the canvas is seen large enough for the host to draw names and values of nodes."""
+        return not self.page.evaluate("() => app.canvas.low_quality")
 
     def graph(self) -> Graph:
         """The graph as the browser saves it."""
@@ -217,6 +252,14 @@ class Workbench:
         """A new node in the middle of what is seen."""
         return self.node(self.page.evaluate(_ADD_NODE, node_type))
 
+    def click_on_canvas(self, node_type: str, widget: str) -> None:
+        """Click in the middle of a widget of the node of a type, where nodes are drawn on the canvas."""
+        self.page.mouse.click(*self.page.evaluate(_PLACE_ON_CANVAS, [node_type, widget]))
+
+    def value(self, node_type: str, widget: str) -> Any:
+        """What a widget of the node of a type holds."""
+        return self.page.evaluate(_VALUE, [node_type, widget])
+
     def node(self, node_id: int) -> Locator:
         """A node that is drawn in HTML."""
         return self.page.locator(f"[data-node-id='{node_id}']")
@@ -226,6 +269,9 @@ class Workbench:
         return list(
             self.page.evaluate("type => app.graph.nodes.filter((n) => n.type === type).map((n) => n.id)", node_type)
         )
+
+    def is_folded(self, node_id: int) -> bool:
+        return bool(self.page.evaluate("id => app.graph.getNodeById(id).flags.collapsed", node_id))
 
     def overlaps(self) -> list[list[str]]:
         """The titles of nodes of which one lies on the other."""
@@ -262,9 +308,10 @@ class Workbench:
         self.start()
         return self.end()
 
-    def start(self) -> None:
+    def start(self, run: Locator | None = None) -> None:
+        """Press Run: the one above the graph, or another."""
         self.page.evaluate("() => { window.heard = []; }")
-        self.page.get_by_test_id("queue-button").click()
+        (run or self.page.get_by_test_id("queue-button")).click()
 
     def end(self) -> dict[str, Any]:
         self.page.wait_for_function("ends => heard.some(({ kind }) => ends.includes(kind))", arg=_ENDS)
