@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import page_scripts
 from playwright.sync_api import ConsoleMessage, Locator, Page, TimeoutError, expect
 
 from devtools.client import Prompt
@@ -46,10 +47,6 @@ _HOST_NOISE = [
     )
 ]
 
-_LISTEN = """kinds => {
-  window.heard = [];
-  for (const kind of kinds) app.api.addEventListener(kind, ({ detail }) => window.heard.push({ kind, detail }));
-}"""
 _HEARD = [
     "execution_start",
     "progress_state",
@@ -60,87 +57,6 @@ _HEARD = [
     "execution_interrupted",
 ]
 _ENDS = ["execution_success", "execution_error", "execution_interrupted"]
-
-_SET_VALUES = """([type, values]) => {
-  const nodes = app.graph.nodes.filter((node) => node.type === type);
-  for (const node of nodes)
-    for (const [name, value] of Object.entries(values)) {
-      const widget = node.widgets.find((widget) => widget.name === name);
-      widget.value = value;
-      widget.callback?.(value);
-    }
-  return nodes.length;
-}"""
-
-
-_VALUE = """([type, name]) =>
-  app.graph.nodes.find((node) => node.type === type).widgets.find((widget) => widget.name === name).value"""
-
-_CLOSE_OTHER_TABS = """async () => {
-  const tabs = app.extensionManager.workflow;
-  for (const tab of [...tabs.openWorkflows]) if (tab !== tabs.activeWorkflow) await tabs.closeWorkflow(tab);
-}"""
-
-# The interface of 0.24 would spread the nodes of every graph that is opened.
-_DRAW_IN_HTML = """async wanted => {
-  const setting = app.extensionManager.setting;
-  if (setting.get("Comfy.VueNodes.AutoScaleLayout")) await setting.set("Comfy.VueNodes.AutoScaleLayout", false);
-  await setting.set("Comfy.VueNodes.Enabled", wanted);
-}"""
-
-_ADD_NODE = """type => {
-  const node = LiteGraph.createNode(type);
-  app.graph.add(node);
-  app.canvas.ds.scale = 1.5;
-  app.canvas.centerOnNode(node);
-  return node.id;
-}"""
-
-# As the dialog does it, without the dialog. What is drawn a frame later has been measured.
-_OPEN_AS_TEMPLATE = """async ([graph, name]) => {
-  await app.loadGraphData(graph, true, true, name, { openSource: "template" });
-  for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
-}"""
-
-# Where the middle of a widget is in the page, when its node is in the middle of the canvas.
-_PLACE_ON_CANVAS = """([type, name]) => {
-  const node = app.graph.nodes.find((node) => node.type === type);
-  const widget = node.widgets.find((widget) => widget.name === name);
-  app.canvas.ds.scale = 1;
-  app.canvas.centerOnNode(node);
-  app.canvas.draw(true, true);
-  const middle = [node.pos[0] + node.size[0] / 2, node.pos[1] + widget.last_y + LiteGraph.NODE_WIDGET_HEIGHT / 2];
-  const [x, y] = app.canvas.ds.convertOffsetToCanvas(middle);
-  const { left, top } = app.canvas.canvas.getBoundingClientRect();
-  return [left + x, top + y];
-}"""
-
-_SELECT = """types => {
-  app.canvas.deselectAll();
-  app.canvas.selectItems(app.graph.nodes.filter((node) => types.includes(node.type)));
-}"""
-
-_OPEN = "() => app.extensionManager.workflow.openWorkflows.map(({ filename }) => filename)"
-# Under its own name, or with a number behind it where another tab has that name.
-_IS_OPEN = """name => {
-  const { filename } = app.extensionManager.workflow.activeWorkflow ?? {};
-  return filename?.replace(/ \\(\\d+\\)$/, "") === name && app.graph.nodes.length > 0;
-}"""
-
-_SETTLED = """() => document.getAnimations().every(
-  ({ playState, effect }) => playState !== "running" || effect.getTiming().iterations === Infinity // spinners go on
-)"""
-
-_OVERLAPS = """() => {
-  const nodes = app.graph.nodes.map((node) => {
-    const [left, top, width, height] = node.getBounding(); // with the title
-    return { title: node.title, left, top, right: left + width, bottom: top + height };
-  });
-  const pairs = nodes.flatMap((one, index) => nodes.slice(index + 1).map((other) => [one, other]));
-  return pairs
-    .filter(([a, b]) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom)
-    .map((pair) => pair.map(({ title }) => title));
-}"""
 
 
 class Workbench:
@@ -168,14 +84,14 @@ class Workbench:
         """Load the page. A new user is shown the templates at once."""
         self.page.goto(self.url)
         self.page.wait_for_function("window.app?.extensionManager?.workflow?.activeWorkflow")
-        self.page.evaluate(_LISTEN, _HEARD)
+        self.page.evaluate(page_scripts.LISTEN, _HEARD)
 
     def start_anew(self) -> None:
         """An empty graph, and nothing in front of it."""
         self.close_dialogs()
         self.command("Comfy.NewBlankWorkflow")
         self.page.wait_for_function("app.graph.nodes.length === 0")
-        self.page.evaluate(_CLOSE_OTHER_TABS)
+        self.page.evaluate(page_scripts.CLOSE_OTHER_TABS)
         self.page.evaluate("() => app.extensionManager.toast.removeAll()")
         expect(self.toasts()).to_have_count(0)
 
@@ -188,7 +104,7 @@ class Workbench:
 
     def draw_nodes_in_html(self, wanted: bool) -> None:
         """Switch between the host's two ways to draw nodes: elements of the page ("Nodes 2.0"), or one canvas."""
-        self.page.evaluate(_DRAW_IN_HTML, wanted)
+        self.page.evaluate(page_scripts.DRAW_IN_HTML, wanted)
         self.in_html = wanted
         expect(self.page.get_by_test_id("transform-pane")).to_have_count(1 if wanted else 0)
 
@@ -198,7 +114,7 @@ class Workbench:
     def shot(self, name: str) -> None:
         """A screenshot, to be looked at: when nothing fades in or slides any longer."""
         self.pictures.mkdir(parents=True, exist_ok=True)
-        self.page.wait_for_function(_SETTLED)
+        self.page.wait_for_function(page_scripts.SETTLED)
         self.page.screenshot(path=self.pictures / f"{name}.jpg", type="jpeg", quality=QUALITY)
 
     # Templates and graphs
@@ -219,18 +135,20 @@ class Workbench:
         for _ in range(CLICKS):
             self.templates().get_by_test_id(f"template-workflow-{name}").click()
             try:
-                self.page.wait_for_function(_IS_OPEN, arg=name.removesuffix(APP), timeout=PATIENCE / CLICKS)
+                self.page.wait_for_function(page_scripts.IS_OPEN, arg=name.removesuffix(APP), timeout=PATIENCE / CLICKS)
                 break
             except TimeoutError:
                 self.shot(f"not-open-{name}")
                 self.close_dialogs()
         else:
-            raise AssertionError(f"{name} did not open; open is {self.page.evaluate(_OPEN)}; {self.problems}")
+            raise AssertionError(
+                f"{name} did not open; open is {self.page.evaluate(page_scripts.OPEN)}; {self.problems}"
+            )
         expect(self.page.get_by_role("dialog")).to_have_count(0)
 
     def open_as_template(self, graph: Graph, name: str) -> None:
         """Open a graph as one of the templates, fitted into the window."""
-        self.page.evaluate(_OPEN_AS_TEMPLATE, [graph, name])
+        self.page.evaluate(page_scripts.OPEN_AS_TEMPLATE, [graph, name])
 
     def names_are_drawn(self) -> bool:
         """Whether the canvas is seen large enough for the host to draw names and values of nodes."""
@@ -250,15 +168,15 @@ class Workbench:
 
     def add_node(self, node_type: str) -> Locator:
         """A new node in the middle of what is seen."""
-        return self.node(self.page.evaluate(_ADD_NODE, node_type))
+        return self.node(self.page.evaluate(page_scripts.ADD_NODE, node_type))
 
     def click_on_canvas(self, node_type: str, widget: str) -> None:
         """Click in the middle of a widget of the node of a type, where nodes are drawn on the canvas."""
-        self.page.mouse.click(*self.page.evaluate(_PLACE_ON_CANVAS, [node_type, widget]))
+        self.page.mouse.click(*self.page.evaluate(page_scripts.PLACE_ON_CANVAS, [node_type, widget]))
 
     def value(self, node_type: str, widget: str) -> Any:
         """What a widget of the node of a type holds."""
-        return self.page.evaluate(_VALUE, [node_type, widget])
+        return self.page.evaluate(page_scripts.VALUE, [node_type, widget])
 
     def node(self, node_id: int) -> Locator:
         """A node that is drawn in HTML."""
@@ -275,11 +193,11 @@ class Workbench:
 
     def overlaps(self) -> list[list[str]]:
         """The titles of nodes of which one lies on the other."""
-        return list(self.page.evaluate(_OVERLAPS))
+        return list(self.page.evaluate(page_scripts.OVERLAPS))
 
     def select(self, *node_types: str) -> None:
         """Select the nodes of these types, and no others."""
-        self.page.evaluate(_SELECT, node_types)
+        self.page.evaluate(page_scripts.SELECT, node_types)
 
     def look_at(self, *node_types: str) -> None:
         """Have the nodes of these types fill the canvas."""
@@ -299,7 +217,7 @@ class Workbench:
     def set_values(self, values: Mapping[str, Mapping[str, Any]]) -> None:
         """Give widgets of all nodes of a type other values, where the graph has that type."""
         for node_type, changed in values.items():
-            self.page.evaluate(_SET_VALUES, [node_type, changed])
+            self.page.evaluate(page_scripts.SET_VALUES, [node_type, changed])
 
     # Runs
 
