@@ -10,7 +10,7 @@ from devtools.workflow import to_prompt
 
 APP = "style_set.app"
 FIELDS = [
-    "Contents, a line for each picture",
+    "Contents, one a line",
     "Style",
     "How much of the style to take",
     "Seed",
