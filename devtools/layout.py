@@ -52,14 +52,14 @@ SIZES = {
     "EmptySD3LatentImage": (118, 144),
     "FluxGuidance": (62, 80),
     "ImageScale": (146, 176),
-    "KSampler": (262, 474),
+    "KSampler": (262, 512),
     "LatentFromBatch": (90, 112),
     "LatentUpscaleBy": (90, 112),
     "LoadImage": (326, 340),
     "ModelSamplingAuraFlow": (62, 80),
     "PreviewImage": (340, 340),
     "SaveImage": (340, 340),
-    "StyleAlignedInvert": (174, 386),
+    "StyleAlignedInvert": (174, 424),
     "StyleAlignedLoadStyle": (174, 204),
     "StyleAlignedPrompts": (230, 230),
     "StyleAlignedRecord": (78, 96),
@@ -72,6 +72,8 @@ SIZES = {
 }
 """How high a node is below its title, and how much room it needs: some browsers draw it higher, and some nodes grow
 when they show a picture. Measured in the browsers of ComfyUI 0.24 and 0.30, with both of their ways to draw nodes."""
+LAST_LESS = 22
+"""How much less the last node of a group needs: what comes next is farther away than in a group."""
 FOLDED = 8
 NOTE = 120
 NOTE_GAP = 20
@@ -113,7 +115,7 @@ def laid_out(graph: Graph) -> Graph:
     for folds in sorted(_subsets(there), key=lambda kinds: sum(FOLDS[kind] for kind in kinds)):
         folded = {key for key, kind in kinds.items() if kind in {"plumbing", *folds}}
         notes = FOLDED if "note" in folds else NOTE
-        boxes = [tuple(_box(node, node["id"] in folded) for node in group) for group in groups]
+        boxes = [tuple(_box(node, node["id"] in folded, node is group[-1]) for node in group) for group in groups]
         arrangement = arrange(boxes, feeds, NOTE_GAP + NODE_TITLE + notes, READABLE)
         if arrangement.zoom >= READABLE:
             return _placed(graph, arrangement, folded, FOLDED if "note" in folds else NOTE)
@@ -167,8 +169,9 @@ def _foldable(node: Node, before: set[str]) -> str:
     return next((rule for rule, holds in rules.items() if holds), "")
 
 
-def _box(node: Node, folded: bool) -> Box:
-    room = FOLDED if folded else SIZES[node["type"]][1]
+def _box(node: Node, folded: bool, last: bool) -> Box:
+    height, room = (FOLDED, FOLDED) if folded else SIZES[node["type"]]
+    room = max(height, room - LAST_LESS) if last else room
     width = max(WIDTHS.get(node["type"], 0), LETTER * len(node.get("title", "")))
     return Box(node["id"], room, 0 if folded else width)
 
