@@ -28,7 +28,7 @@ from toy.icons import FRAME, SHAPES, draw, place, random_style, words
 WORKFLOWS = ROOT / "workflows"
 PICTURE_SIZE = 32  # what the icon model draws
 PICTURE_SEED, PICTURE_SHAPE = 19, "star"
-SECOND_SEED, PHOTO_SEED, PHOTO_SHAPE = 6, 4, "heart"
+SECOND_SEED, PHOTO_SEED, PHOTO_SHAPE = 6, 692, "heart"
 EXAMPLE_DESCRIPTION = "a girl with fox ears"
 THUMBNAIL_SIZE = 512
 SIZED_NODES = {"EmptyLatentImage", "EmptySD3LatentImage", "ImageScale"}

@@ -19,7 +19,7 @@ from devtools.pictures.thumbnails import THUMBNAIL_SIZE
 RECORDING = bool(os.environ.get("RECORD"))
 RECORD = Path(__file__).with_name("newcomer")
 SHOTS = ["1-templates", "2-opened", "3-help", "4-message", "5-corrected", "6-pictures"]
-MAX_BYTES = 80_000
+MAX_BYTES = 100_000
 SIZE = (1280, 800)
 STEPS = 20 if RECORDING else 4
 IN_SIGHT = 3  # templates

@@ -1,14 +1,16 @@
-"""Every shipped workflow: found among the templates, opened, saved and opened again."""
+"""Every shipped workflow: found among the templates, opened large enough to be read, saved and opened again."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from every_day import every_day
 from playwright.sync_api import expect
 from releases import skip_without_its_model
+from workbench import APP, SIZE, Workbench
 
 from devtools.comfyui.client import Client
 from devtools.comfyui.workflow import Graph, to_prompt
@@ -16,6 +18,8 @@ from devtools.pictures.thumbnails import THUMBNAIL_SIZE, WORKFLOWS
 
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 OF_EACH_KIND = ("reference_mixed", "save_style", "style_aligned_flux", "style_aligned_sd15")
+GRAPHS = [name for name in NAMES if not name.endswith(APP)]
+SMALL_WINDOW = {"width": 1280, "height": 800}
 WRITTEN = ("id", "type", "title", "pos", "mode", "widgets_values", "properties", "color", "bgcolor")
 
 
@@ -42,17 +46,39 @@ def test_all_are_listed_with_their_thumbnails(bench):
     bench.shot("templates")
 
 
-@pytest.mark.parametrize("name", every_day(NAMES, OF_EACH_KIND))
-def test_opens_as_it_was_written(bench, server: Client, name: str):
+@pytest.fixture
+def small(bench: Workbench) -> Iterator[Workbench]:
+    """The page in a window as large as a small laptop's."""
+    bench.page.set_viewport_size(SMALL_WINDOW)
+    yield bench
+    bench.page.set_viewport_size({"width": SIZE[0], "height": SIZE[1]})
+
+
+@pytest.mark.parametrize("name", every_day(GRAPHS, OF_EACH_KIND))
+def test_opens_as_it_was_written(small, server: Client, name: str):
+    bench = small
     skip_without_its_model(shipped(name), server.object_info())
     bench.open_template(name)
     expect(bench.overlay()).to_have_count(0)
+    assert bench.names_are_drawn()
+    assert not bench.overlaps()
+    bench.shot(f"opened-{name}")
     graph = bench.graph()
     assert as_written(graph) == as_written(shipped(name))
     assert without_titles(bench.prompt()) == without_titles(to_prompt(shipped(name), server.object_info()))
     bench.reload_graph()
     assert as_written(bench.graph()) == as_written(graph)
     assert bench.graph()["nodes"] == graph["nodes"]
+
+
+def test_can_be_read_on_the_canvas_too(small):
+    small.draw_nodes_in_html(False)
+    found = {}
+    for name in NAMES:
+        small.open_as_template({**shipped(name), "extra": {}}, name)
+        found[name] = small.names_are_drawn(), small.overlaps()
+    small.draw_nodes_in_html(True)
+    assert found == dict.fromkeys(NAMES, (True, []))
 
 
 def without_titles(prompt: dict[str, Any]) -> dict[str, Any]:

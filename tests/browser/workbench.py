@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import page_scripts
 from playwright.sync_api import ConsoleMessage, Locator, Page, TimeoutError, expect
 
 from devtools.comfyui.client import Prompt
@@ -18,6 +19,8 @@ from devtools.pictures.thumbnails import PICTURE_SIZE
 PATIENCE = 180_000.0  # milliseconds, for a busy machine; no test takes long where nothing is wrong
 CLICKS = 3
 SIZE = (1920, 1080)
+APP = ".app"
+"""What the name of a workflow ends with that opens in app mode; a browser does not show it."""
 QUALITY = 45  # of screenshots: small files, and text that is still sharp
 
 STEPS = 4
@@ -44,10 +47,6 @@ _HOST_NOISE = [
     )
 ]
 
-_LISTEN = """kinds => {
-  window.heard = [];
-  for (const kind of kinds) app.api.addEventListener(kind, ({ detail }) => window.heard.push({ kind, detail }));
-}"""
 _HEARD = [
     "execution_start",
     "progress_state",
@@ -59,71 +58,6 @@ _HEARD = [
 ]
 _ENDS = ["execution_success", "execution_error", "execution_interrupted"]
 
-_SET_VALUES = """([type, values]) => {
-  const nodes = app.graph.nodes.filter((node) => node.type === type);
-  for (const node of nodes)
-    for (const [name, value] of Object.entries(values)) {
-      const widget = node.widgets.find((widget) => widget.name === name);
-      widget.value = value;
-      widget.callback?.(value);
-    }
-  return nodes.length;
-}"""
-
-
-_CLOSE_OTHER_TABS = """async () => {
-  const tabs = app.extensionManager.workflow;
-  for (const tab of [...tabs.openWorkflows]) if (tab !== tabs.activeWorkflow) await tabs.closeWorkflow(tab);
-}"""
-
-# Called otherwise from some version after 1.49 on.
-_TAKE_NOTICES_AWAY = """() => {
-  const { toast } = app.extensionManager;
-  toast.dismissAll ? toast.dismissAll() : toast.removeAll();
-}"""
-
-# The interface of 0.24 would spread the nodes of every graph that is opened.
-_DRAW_IN_HTML = """async wanted => {
-  const setting = app.extensionManager.setting;
-  if (setting.get("Comfy.VueNodes.AutoScaleLayout")) await setting.set("Comfy.VueNodes.AutoScaleLayout", false);
-  await setting.set("Comfy.VueNodes.Enabled", wanted);
-}"""
-
-_ADD_NODE = """type => {
-  const node = LiteGraph.createNode(type);
-  app.graph.add(node);
-  app.canvas.ds.scale = 1.5;
-  app.canvas.centerOnNode(node);
-  return node.id;
-}"""
-
-_SELECT = """types => {
-  app.canvas.deselectAll();
-  app.canvas.selectItems(app.graph.nodes.filter((node) => types.includes(node.type)));
-}"""
-
-_OPEN = "() => app.extensionManager.workflow.openWorkflows.map(({ filename }) => filename)"
-# Under its own name, or with a number behind it where another tab has that name.
-_IS_OPEN = """name => {
-  const { filename } = app.extensionManager.workflow.activeWorkflow ?? {};
-  return filename?.replace(/ \\(\\d+\\)$/, "") === name && app.graph.nodes.length > 0;
-}"""
-
-_SETTLED = """() => document.getAnimations().every(
-  ({ playState, effect }) => playState !== "running" || effect.getTiming().iterations === Infinity // spinners go on
-)"""
-
-_OVERLAPS = """() => {
-  const nodes = app.graph.nodes.map((node) => {
-    const [left, top, width, height] = node.getBounding(); // with the title
-    return { title: node.title, left, top, right: left + width, bottom: top + height };
-  });
-  const pairs = nodes.flatMap((one, index) => nodes.slice(index + 1).map((other) => [one, other]));
-  return pairs
-    .filter(([a, b]) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom)
-    .map((pair) => pair.map(({ title }) => title));
-}"""
-
 
 class Workbench:
     """One page on a server. Screenshots go to the folder `pictures`."""
@@ -132,6 +66,8 @@ class Workbench:
         self.page = page
         self.url = url
         self.pictures = pictures
+        self.in_html = False
+        """Whether nodes are drawn in HTML."""
         self.problems: list[str] = []
         """What the console has reported as an error since this was emptied, but for the host's own."""
         page.set_default_timeout(PATIENCE)
@@ -148,15 +84,15 @@ class Workbench:
         """Load the page. A new user is shown the templates at once."""
         self.page.goto(self.url)
         self.page.wait_for_function("window.app?.extensionManager?.workflow?.activeWorkflow")
-        self.page.evaluate(_LISTEN, _HEARD)
+        self.page.evaluate(page_scripts.LISTEN, _HEARD)
 
     def start_anew(self) -> None:
         """An empty graph, and nothing in front of it."""
         self.close_dialogs()
         self.command("Comfy.NewBlankWorkflow")
         self.page.wait_for_function("app.graph.nodes.length === 0")
-        self.page.evaluate(_CLOSE_OTHER_TABS)
-        self.page.evaluate(_TAKE_NOTICES_AWAY)
+        self.page.evaluate(page_scripts.CLOSE_OTHER_TABS)
+        self.page.evaluate(page_scripts.TAKE_NOTICES_AWAY)
         expect(self.toasts()).to_have_count(0)
 
     def close_dialogs(self) -> None:
@@ -168,7 +104,8 @@ class Workbench:
 
     def draw_nodes_in_html(self, wanted: bool) -> None:
         """Switch between the host's two ways to draw nodes: elements of the page ("Nodes 2.0"), or one canvas."""
-        self.page.evaluate(_DRAW_IN_HTML, wanted)
+        self.page.evaluate(page_scripts.DRAW_IN_HTML, wanted)
+        self.in_html = wanted
         expect(self.page.get_by_test_id("transform-pane")).to_have_count(1 if wanted else 0)
 
     def command(self, name: str) -> None:
@@ -177,7 +114,7 @@ class Workbench:
     def shot(self, name: str) -> None:
         """A screenshot, to be looked at: when nothing fades in or slides any longer."""
         self.pictures.mkdir(parents=True, exist_ok=True)
-        self.page.wait_for_function(_SETTLED)
+        self.page.wait_for_function(page_scripts.SETTLED)
         self.page.screenshot(path=self.pictures / f"{name}.jpg", type="jpeg", quality=QUALITY)
 
     # Templates and graphs
@@ -198,14 +135,24 @@ class Workbench:
         for _ in range(CLICKS):
             self.templates().get_by_test_id(f"template-workflow-{name}").click()
             try:
-                self.page.wait_for_function(_IS_OPEN, arg=name, timeout=PATIENCE / CLICKS)
+                self.page.wait_for_function(page_scripts.IS_OPEN, arg=name.removesuffix(APP), timeout=PATIENCE / CLICKS)
                 break
             except TimeoutError:
                 self.shot(f"not-open-{name}")
                 self.close_dialogs()
         else:
-            raise AssertionError(f"{name} did not open; open is {self.page.evaluate(_OPEN)}; {self.problems}")
+            raise AssertionError(
+                f"{name} did not open; open is {self.page.evaluate(page_scripts.OPEN)}; {self.problems}"
+            )
         expect(self.page.get_by_role("dialog")).to_have_count(0)
+
+    def open_as_template(self, graph: Graph, name: str) -> None:
+        """Open a graph as one of the templates, fitted into the window."""
+        self.page.evaluate(page_scripts.OPEN_AS_TEMPLATE, [graph, name])
+
+    def names_are_drawn(self) -> bool:
+        """Whether the canvas is seen large enough for the host to draw names and values of nodes."""
+        return not self.page.evaluate("() => app.canvas.low_quality")
 
     def graph(self) -> Graph:
         """The graph as the browser saves it."""
@@ -221,7 +168,15 @@ class Workbench:
 
     def add_node(self, node_type: str) -> Locator:
         """A new node in the middle of what is seen."""
-        return self.node(self.page.evaluate(_ADD_NODE, node_type))
+        return self.node(self.page.evaluate(page_scripts.ADD_NODE, node_type))
+
+    def click_on_canvas(self, node_type: str, widget: str) -> None:
+        """Click in the middle of a widget of the node of a type, where nodes are drawn on the canvas."""
+        self.page.mouse.click(*self.page.evaluate(page_scripts.PLACE_ON_CANVAS, [node_type, widget]))
+
+    def value(self, node_type: str, widget: str) -> Any:
+        """What a widget of the node of a type holds."""
+        return self.page.evaluate(page_scripts.VALUE, [node_type, widget])
 
     def node(self, node_id: int) -> Locator:
         """A node that is drawn in HTML."""
@@ -233,13 +188,16 @@ class Workbench:
             self.page.evaluate("type => app.graph.nodes.filter((n) => n.type === type).map((n) => n.id)", node_type)
         )
 
+    def is_folded(self, node_id: int) -> bool:
+        return bool(self.page.evaluate("id => app.graph.getNodeById(id).flags.collapsed", node_id))
+
     def overlaps(self) -> list[list[str]]:
         """The titles of nodes of which one lies on the other."""
-        return list(self.page.evaluate(_OVERLAPS))
+        return list(self.page.evaluate(page_scripts.OVERLAPS))
 
     def select(self, *node_types: str) -> None:
         """Select the nodes of these types, and no others."""
-        self.page.evaluate(_SELECT, node_types)
+        self.page.evaluate(page_scripts.SELECT, node_types)
 
     def look_at(self, *node_types: str) -> None:
         """Have the nodes of these types fill the canvas."""
@@ -259,7 +217,7 @@ class Workbench:
     def set_values(self, values: Mapping[str, Mapping[str, Any]]) -> None:
         """Give widgets of all nodes of a type other values, where the graph has that type."""
         for node_type, changed in values.items():
-            self.page.evaluate(_SET_VALUES, [node_type, changed])
+            self.page.evaluate(page_scripts.SET_VALUES, [node_type, changed])
 
     # Runs
 
@@ -268,9 +226,10 @@ class Workbench:
         self.start()
         return self.end()
 
-    def start(self) -> None:
+    def start(self, run: Locator | None = None) -> None:
+        """Press Run: the one above the graph, or another."""
         self.page.evaluate("() => { window.heard = []; }")
-        self.page.get_by_test_id("queue-button").click()
+        (run or self.page.get_by_test_id("queue-button")).click()
 
     def end(self) -> dict[str, Any]:
         self.page.wait_for_function("ends => heard.some(({ kind }) => ends.includes(kind))", arg=_ENDS)

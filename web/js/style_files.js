@@ -45,6 +45,7 @@ function addUpload(node) {
       list.options.values = [...list.options.values, name];
       list.value = name;
       list.callback?.(name);
+      node.setDirtyCanvas(true);
     } catch (error) {
       notify(error);
     }
@@ -53,13 +54,19 @@ function addUpload(node) {
   unsaved(node.addWidget("button", "upload", null, () => chooser.click()));
 }
 
+// Not disabled: of a disabled widget the canvas shows no value. What is typed into it is taken away again.
 function addSavedName(node) {
-  const shown = unsaved(node.addWidget("text", "saved", "", () => {}));
-  shown.disabled = true;
+  let saved = "";
+  const show = () => {
+    shown.value = saved;
+    node.setDirtyCanvas(true);
+  };
+  const shown = unsaved(node.addWidget("text", "saved", saved, show, { read_only: true }));
   const executed = node.onExecuted;
   node.onExecuted = function (output) {
     executed?.apply(this, arguments);
-    shown.value = output.text?.[0] ?? "";
+    saved = output.text?.[0] ?? "";
+    show();
   };
 }
 
