@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from devtools.comfyui.workflow import NOTES, Graph
 from devtools.layout import FOLDED, PLUMBING, READABLE, SIZES, WORKFLOWS, foldable, laid_out, members
-from devtools.workflow import NOTES, Graph
 
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 SMALL, LARGE = "style_aligned_sdxl", "reference_panorama"
