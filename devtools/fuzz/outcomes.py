@@ -9,7 +9,7 @@ from typing import Any
 
 from devtools.comfyui.client import PromptFailed, PromptRejected, Result
 from devtools.comfyui.server import PACK_NAME
-from devtools.fuzz.graphs import SAVE, TEST, Run
+from devtools.fuzz.graphs import MAP, SAVE, TEST, Run
 
 FINISHED, REFUSED, REJECTED = "finished", "refused by the pack", "rejected by ComfyUI's checks"
 TROUBLE, INTERRUPTED, HOST, BUG = "another node's trouble", "interrupted", "fails without the pack too", "BUG"
@@ -71,8 +71,13 @@ def of_failure(run: Run, failure: PromptFailed) -> Outcome:
     if run.trouble and failure.exception_message.startswith(f"deliberate: {run.trouble}"):
         return Outcome(TROUBLE, said)
     if is_clear(failure):
-        return Outcome(REFUSED if run.mistakes else BUG, said)
+        return Outcome(REFUSED if run.mistakes or _has_nothing_to_show(failure) else BUG, said)
     return Outcome(BUG, f"{said}\n{failure.traceback}")
+
+
+def _has_nothing_to_show(failure: PromptFailed) -> bool:
+    """Whether a map is of a run in which nothing was shared, as with a range without steps, or in parts of pictures."""
+    return failure.node_type == MAP and failure.exception_message.startswith("Nothing has been recorded")
 
 
 def alike(one: str, other: str) -> bool:
