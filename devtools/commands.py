@@ -25,8 +25,9 @@ _LAUNCH = (
 
 DESCRIPTION = """\
 Develop the pack on a real ComfyUI: the one that --comfyui or the environment variable COMFYUI_PATH names, else the one
-this checkout is installed in, else the newest pinned release; --host names an older one. Pinned releases are fetched
-once into .host/ (about 6 GB).
+this checkout is installed in, else the newest pinned release; --host names an older one. A named folder runs on its own
+environment (venv or .venv), else on the Python that runs this where it has what the folder's requirements.txt asks for,
+else on an environment made of that file. Pinned releases and environments are made once, in .host/ (about 6 GB each).
 """
 
 
@@ -86,18 +87,20 @@ COMMANDS = {
     ),
     "matrix": Command(
         "devtools.comfyui.matrix",
-        "run the tests on every pinned release and print a table: all of them on the newest, and "
-        f"{', '.join(matrix.ON_OLDER_HOSTS)} on the older ones, or those named. With --jobs N "
-        "N releases at a time, with --older all but the newest; all else goes to pytest",
+        "run the tests on every pinned release, and on the folder that --comfyui names, and print a table: all of them "
+        f"on the newest pinned one, and {', '.join(matrix.TOUCH_THE_HOST)} on the others, or those named. With --jobs "
+        "N, N at a time; with --older, all but the newest pinned one; all else goes to pytest",
     ),
     "serve": Command("devtools.comfyui.serve", "start ComfyUI in the browser with the pack in it", serve_options),
     "bench": Command(
-        "devtools.measuring.bench", "measure time and memory of a UNet step; all else goes to the program"
+        "devtools.measuring.bench",
+        "measure time and memory of a UNet step, or with --sdxl of SDXL on a GPU; all else goes to the program",
     ),
     "train": Command("toy.train", "train a small icon model, or go on training it; all else goes to the program"),
     "evaluate": Command(
         "devtools.evaluate",
-        "measure how well sets take on one style, with every option; all else goes to the program",
+        "measure how well sets take on one style, with every option, or with --checkpoint NAME on a model of yours; "
+        "all else goes to the program",
         needs=("matplotlib",),
         requirements="evaluation.txt",
     ),
@@ -114,9 +117,9 @@ def main(arguments: list[str]) -> int:
     passed_on = rest[rest.index(name) + 1 :]
     try:
         if name == "matrix":  # in this Python: each of its runs finds a host and that host's Python
-            if chosen.comfyui or chosen.host:
+            if chosen.host:
                 common.error("matrix runs on all pinned releases; on one of them: dev.py test --host VERSION")
-            return matrix.main(passed_on)
+            return matrix.main(passed_on, comfyui=chosen.comfyui)
         return _hand_over(COMMANDS[name], find_or_fetch(chosen.comfyui, chosen.host), passed_on)
     except HostError as error:
         print(f"error: {error}", file=sys.stderr)

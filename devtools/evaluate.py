@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from devtools.checkpoint_evaluation import program
 from devtools.comfyui.icon_model import ICON_MODELS
 from devtools.evaluation import drawing, model_quality, report
 from devtools.evaluation.drawing import SAMPLES, SAMPLES_AT_ONCE, Shelf, Studio, Task
@@ -31,10 +32,11 @@ from toy.precision import half_precision
 ROOT = Path(__file__).resolve().parent.parent
 BASELINES = ("plain", "picture-plain")
 TIMED_SETS = 5
+OF_A_CHECKPOINT = "With --checkpoint NAME: the same of a checkpoint of yours; see evaluate --checkpoint NAME --help."
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="dev.py evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="dev.py evaluate", description=__doc__, epilog=OF_A_CHECKPOINT)
     parser.add_argument("--model", choices=OF_MODEL, default="unet", help="the icon model (default: %(default)s)")
     parser.add_argument("--sets", type=int, default=200, help="of five pictures, a variant (default: %(default)s)")
     keys = "; ".join(f"of {model}: {', '.join(keys)}" for model, keys in OF_MODEL.items())
@@ -58,6 +60,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> int:
+    if any(word.split("=")[0] == "--checkpoint" for word in arguments):
+        return program.main(arguments)
     chosen = parse(arguments)
     wanted = with_baselines([*chosen.variants, chosen.sheet]) if chosen.variants else []
     shelf = Shelf(chosen.out, chosen.model)

@@ -48,6 +48,11 @@ class SubjectMap:
         self._found.append(interpolate(relative, (SIDE, SIDE), mode="bilinear")[0, 0])
 
     @property
+    def is_found(self) -> bool:
+        """Whether any layer has found anything."""
+        return bool(self._found) or self._known is not None
+
+    @property
     def mask(self) -> Mask | None:
         """One where the subject is, zero where it is not; None while nothing is known."""
         return self._mask

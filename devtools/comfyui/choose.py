@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from devtools.comfyui.fetch import Host, fetch, python_in
+from devtools.comfyui.any_comfyui import environment_for, is_served, requirements_of
+from devtools.comfyui.fetch import HOST_FOLDER, RELEASES, Host, fetch, python_in
 from devtools.comfyui.logged_commands import HostError
 
-__all__ = ["Host", "HostError", "check_modules", "find", "find_or_fetch"]
+__all__ = ["Host", "HostError", "check_modules", "find", "find_or_fetch", "named_folder"]
 
 CHECKOUT = Path(__file__).absolute().parents[2]  # not resolved: a checkout may be linked into custom_nodes
 NEEDED_TO_RUN = ["torch", "aiohttp"]
@@ -30,28 +31,47 @@ def find_or_fetch(comfyui: str | None, release: str | None = None) -> Host:
 
 def find(named: str | None, checkout: Path) -> Host | None:
     """A ComfyUI that the user has: the named one, or the one around `checkout`."""
+    around = checkout.parent.parent if checkout.parent.name == "custom_nodes" else None
     if named:
-        folder = Path(named).expanduser().absolute()
-        if not is_comfyui(folder):
-            raise HostError(f"{folder} is not a ComfyUI folder: it has no main.py beside a folder comfy")
-    elif checkout.parent.name == "custom_nodes" and is_comfyui(checkout.parent.parent):
-        folder = checkout.parent.parent
-    else:
-        return None
-    host = Host(folder, own_python(folder))
-    check_modules(host, NEEDED_TO_RUN, f'{host.python} -m pip install -r "{folder / "requirements.txt"}"')
-    return host
+        folder = named_folder(named)
+        return _fetched(folder) or _host(folder, folder == around)
+    return _host(around, True) if around is not None and is_comfyui(around) else None
+
+
+def named_folder(path: str) -> Path:
+    """The ComfyUI folder that the user names. HostError where it is none."""
+    folder = Path(path).expanduser().absolute()
+    if not is_comfyui(folder):
+        raise HostError(f"{folder} is not a ComfyUI folder: it has no main.py beside a folder comfy")
+    return folder
 
 
 def is_comfyui(folder: Path) -> bool:
     return (folder / "main.py").is_file() and (folder / "comfy").is_dir()
 
 
-def own_python(comfyui: Path) -> Path:
-    """The Python of the environment inside a ComfyUI folder, or of the portable Windows build; else the present one."""
+def _fetched(folder: Path) -> Host | None:
+    """The pinned release in `folder`, which programs started by dev.py name by its folder."""
+    version = folder.name.removeprefix("ComfyUI-")
+    return fetch(version) if version in RELEASES and folder.resolve().parent == HOST_FOLDER.resolve() else None
+
+
+def _host(folder: Path, is_around: bool) -> Host:
+    """The ComfyUI with its own Python, else with the present one where that has its packages or the pack is installed
+    in it, else with one that is made for it."""
+    python = own_python(folder)
+    if python is None and not is_around and not is_served(requirements_of(folder)):
+        return environment_for(folder)
+    host = Host(folder, python or Path(sys.executable))
+    check_modules(host, NEEDED_TO_RUN, f'{host.python} -m pip install -r "{folder / "requirements.txt"}"')
+    return host
+
+
+def own_python(comfyui: Path) -> Path | None:
+    """The Python of the environment inside a ComfyUI folder, or of the portable Windows build."""
     places = [python_in(comfyui / name) for name in ("venv", ".venv")]
     places.append(comfyui.parent / "python_embeded" / "python.exe")
-    return next((place for place in places if place.is_file()), Path(sys.executable))
+    return next((place for place in places if place.is_file()), None)
 
 
 def check_modules(host: Host, modules: Sequence[str], remedy: str) -> None:

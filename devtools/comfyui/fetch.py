@@ -71,53 +71,71 @@ def python_in(environment: Path) -> Path:
 
 def fetch(version: str = DEFAULT_RELEASE, folder: Path = HOST_FOLDER, steps: Steps | None = None) -> Host:
     """The pinned ComfyUI in `folder` with an environment for the Python that runs this; made if it is not there."""
-    setup = Setup(RELEASES[version], folder, steps)
+    return set_up(ReleaseSetup(RELEASES[version], folder, steps))
+
+
+def set_up(setup: Setup) -> Host:
+    """What `setup` leads to; made if it is not there."""
     if setup.finished():
         return setup.host
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with exclusive(folder / "lock"):
+        setup.folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(setup.folder / "lock"):
             if not setup.finished():  # another process may have done it meanwhile
                 setup.run()
     except OSError as error:
-        raise HostError(f"the set-up in {folder} failed: {error}") from error
+        raise HostError(f"the set-up in {setup.folder} failed: {error}") from error
     return setup.host
 
 
 class Setup:
-    """The stages that lead to a ComfyUI and its environment in `folder`."""
+    """The stages that lead to an environment in `folder` for the ComfyUI in `source`, called `title`.
 
-    def __init__(self, release: Release, folder: Path, steps: Steps | None = None) -> None:
+    name: of the environment. requirements: the files that say what is in it. pins: further packages, or their versions.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        source: Path,
+        folder: Path,
+        name: str,
+        requirements: Path,
+        pins: tuple[str, ...] = (),
+        steps: Steps | None = None,
+    ) -> None:
         python = f"py{sys.version_info.major}.{sys.version_info.minor}"
-        self.release = release
+        self.title = title
+        self.source = source
         self.folder = folder
         self.steps = steps or Steps(folder / "setup.log")
-        self.source = folder / f"ComfyUI-{release.comfyui}"
-        self.environment = Environment(folder / f"env-{release.comfyui}-{python}", release.requirements)
+        self.environment = Environment(folder / f"env-{name}-{python}", requirements, pins)
         self.installer = Environment(folder / f"installer-{python}", REQUIREMENTS / "installer.txt")
-        self.host = Host(self.source, python_in(self.environment.folder))
+        self.host = Host(source, python_in(self.environment.folder))
 
     def finished(self) -> bool:
         return self.source.is_dir() and self.environment.finished()
 
     def run(self) -> None:
-        print(f"Setting up ComfyUI {self.release.comfyui} in {self.folder} (once; up to 3 GB to download)", flush=True)
+        print(f"Setting up {self.title} in {self.folder} (once; up to 3 GB to download)", flush=True)
         self._clear_leftovers()
         if not self.environment.finished():
             self._check_room()
         if not self.installer.finished():
             self._make_installer()
-        if not self.source.is_dir():
-            self._fetch_source()
+        self._provide_source()
         if not self.environment.finished():
             self._make_environment()
+
+    def _provide_source(self) -> None:
+        """Put ComfyUI in `source`, where it is not there."""
 
     def _check_room(self) -> None:
         free = shutil.disk_usage(self.folder).free
         if free < NEEDED_BYTES:
             raise HostError(
                 f"{self.folder} has {free / 1e9:.1f} GB free and the set-up needs {NEEDED_BYTES / 1e9:.0f} GB:"
-                " make room, or name a ComfyUI you have with --comfyui PATH"
+                " make room, or name a ComfyUI that has an environment (venv) with --comfyui PATH"
             )
 
     def _clear_leftovers(self) -> None:
@@ -131,7 +149,37 @@ class Setup:
         self.steps.run("installer", python, *_PIP_INSTALL, "--requirement", self.installer.requirements)
         self.installer.stamp()
 
-    def _fetch_source(self) -> None:
+    def _make_environment(self) -> None:
+        python, folder = self.host.python, self.environment.folder
+        uv = [python_in(self.installer.folder), "-m", "uv"]
+        self.steps.environment |= index_settings(python_in(self.installer.folder))
+        self.steps.environment.setdefault("UV_COMPILE_BYTECODE_TIMEOUT", "600")  # 60 s is short on a busy machine
+        self.environment.clear()
+        title = f"environment for Python {sys.version_info.major}.{sys.version_info.minor}"
+        self.steps.run(title, *uv, "venv", "--no-project", "--python", sys.executable, folder)
+        # Compiled once here: a server's start takes half as long as where Python may not write its caches.
+        install = ["pip", "install", "--compile-bytecode", "--python", python]
+        wanted = ["--requirement", self.environment.requirements, *self.environment.pins]
+        self.steps.run("ComfyUI's packages (6 GB on disk)", *uv, *install, *wanted)
+        self._compile_source()
+        self.environment.stamp()
+
+    def _compile_source(self) -> None:
+        """The same for ComfyUI itself, where it is ours to write in."""
+
+
+class ReleaseSetup(Setup):
+    """A pinned release: its source is fetched, too."""
+
+    def __init__(self, release: Release, folder: Path, steps: Steps | None = None) -> None:
+        version = release.comfyui
+        source = folder / f"ComfyUI-{version}"
+        super().__init__(f"ComfyUI {version}", source, folder, version, release.requirements, steps=steps)
+        self.release = release
+
+    def _provide_source(self) -> None:
+        if self.source.is_dir():
+            return
         release = self.release
         with tempfile.TemporaryDirectory(prefix="tmp-", dir=self.folder) as name:
             work = Path(name)
@@ -143,19 +191,8 @@ class Setup:
             extract(archive, CARRIED, work / "ComfyUI")
             os.replace(work / "ComfyUI", self.source)
 
-    def _make_environment(self) -> None:
-        python, folder = self.host.python, self.environment.folder
-        uv = [python_in(self.installer.folder), "-m", "uv"]
-        self.steps.environment |= index_settings(python_in(self.installer.folder))
-        self.steps.environment.setdefault("UV_COMPILE_BYTECODE_TIMEOUT", "600")  # 60 s is short on a busy machine
-        self.environment.clear()
-        title = f"environment for Python {sys.version_info.major}.{sys.version_info.minor}"
-        self.steps.run(title, *uv, "venv", "--no-project", "--python", sys.executable, folder)
-        # Compiled once here: a server's start takes half as long as where Python may not write its caches.
-        install = ["pip", "install", "--compile-bytecode", "--python", python]
-        self.steps.run("ComfyUI's packages (6 GB on disk)", *uv, *install, "--requirement", self.release.requirements)
-        self.steps.run("compiling ComfyUI", python, "-m", "compileall", "-q", "-j", "0", self.source)
-        self.environment.stamp()
+    def _compile_source(self) -> None:
+        self.steps.run("compiling ComfyUI", self.host.python, "-m", "compileall", "-q", "-j", "0", self.source)
 
 
 _PIP_INSTALL = ["-m", "pip", "install", "--disable-pip-version-check", "--retries", "2"]
@@ -168,9 +205,10 @@ _PIP_DOWNLOAD = [
 class Environment:
     """A virtual environment that counts as made once it is stamped with the hash of its requirements."""
 
-    def __init__(self, folder: Path, requirements: Path) -> None:
+    def __init__(self, folder: Path, requirements: Path, pins: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.requirements = requirements
+        self.pins = pins
         self._stamp = folder / "complete"
 
     def finished(self) -> bool:
@@ -190,9 +228,8 @@ class Environment:
 
     def _hash(self) -> str:
         # Of the lines, not the bytes: a checkout on Windows may have other line ends.
-        return hashlib.sha256(
-            "\n".join(self.requirements.read_text(encoding="utf-8").splitlines()).encode()
-        ).hexdigest()
+        lines = [*self.requirements.read_text(encoding="utf-8").splitlines(), *self.pins]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def extract(archive: Path, inside: PurePosixPath, target: Path) -> None:

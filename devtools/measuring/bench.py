@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from devtools.comfyui.inprocess import load_pack, start_host
-from devtools.measuring.bench_apart import Apart, apart_variants, report_banks
+from devtools.measuring.bench_apart import Apart, Model, apart_variants, randomise, report_banks
 from devtools.measuring.bench_flux import bank_attention_variants, block_variants, joint_attention_variants
+from devtools.measuring.bench_sdxl import BATCHES, report_sdxl
 from devtools.measuring.timing import Measured, measure, report
 
 SD15: dict[str, Any] = {
@@ -55,10 +56,18 @@ PARTS = ("unet", "attention", "flux-attention", "bank-attention", "flux", "bank"
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often each variant is measured (default 3)")
-    parser.add_argument("--images", type=int, default=4, help="images in the batch, the reference included (default 4)")
+    parser.add_argument("--images", type=int, help="images in the batch, the reference included (default 4)")
     parser.add_argument("--size", type=int, default=512, help="width and height in pixels for SD 1.5 (default 512)")
     parser.add_argument("--only", choices=PARTS, help="measure one of the parts")
+    parser.add_argument("--sdxl", action="store_true",
+        help="instead, on a GPU: SDXL at 1024 x 1024 in float16 and bfloat16, with each attention backend, "
+        f"{', '.join(map(str, BATCHES))} images or --images")  # fmt: skip
     chosen = parser.parse_args(arguments)
+    if chosen.images is not None and chosen.images < 2:
+        parser.error("sharing takes two images or more, the reference included")
+    if chosen.sdxl:
+        return sdxl(chosen)
+    chosen.images = chosen.images or 4
     start_host("--use-pytorch-cross-attention", *([] if torch.cuda.is_available() else ["--cpu"]))
     load_pack()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -84,6 +93,17 @@ def main(arguments: Sequence[str]) -> int:
             report(title, measure(block_variants(device, dtype, chosen.images), chosen.rounds, device))
         if "bank" in parts:
             report_banks(SD15)
+    return 0
+
+
+def sdxl(chosen: argparse.Namespace) -> int:
+    if not torch.cuda.is_available():
+        print("bench --sdxl measures on a GPU, and PyTorch finds none here", file=sys.stderr)
+        return 1
+    start_host()  # with no attention asked for, every backend that is installed can be had
+    load_pack()
+    with torch.inference_mode():
+        report_sdxl([chosen.images] if chosen.images else BATCHES, chosen.rounds)
     return 0
 
 
@@ -127,17 +147,7 @@ def unet_variants(device: torch.device, dtype: torch.dtype, chosen: argparse.Nam
 
 def sd15(device: torch.device, dtype: torch.dtype) -> Any:
     """The host's SD 1.5 model at its real size, with random weights; the meta device has shapes alone."""
-    import comfy.model_patcher
-    import comfy.supported_models
-
-    config = comfy.supported_models.SD15(dict(SD15))
-    config.set_inference_dtype(dtype, None)
-    model = config.get_model({}, "", device).eval()
-    generator = torch.Generator(device).manual_seed(0) if device.type != "meta" else None
-    for parameter in model.parameters():
-        fan_in = parameter[0].numel() if parameter.ndim > 1 else 100
-        parameter.data.normal_(0, fan_in**-0.5, generator=generator)
-    return comfy.model_patcher.ModelPatcher(model.to(device), device, device)
+    return randomise(Model("SD15", SD15, (4, 64, 64), {}).on(device, dtype), device)
 
 
 def with_sharing(model: Any, options: dict[str, Any] | None, side: int) -> Any:

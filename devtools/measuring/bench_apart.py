@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -39,6 +40,12 @@ class Apart:
 
         same = {(chunk, chunk): chunk for chunk in range(self.chunks)}
         return self._call(targets, {BANKS: BanksOfEvaluation([(bank, 1.0, same)])})
+
+    def in_a_batch(self, images: int) -> Tensor:
+        """A call whose batch has the reference in row 0."""
+        from style_aligned.shared_attention.host.calls import KEY, Run
+
+        return self._call(images, {KEY: Run(images)})
 
     def _call(self, images: int, own_options: Mapping[str, Any]) -> Tensor:
         from comfy.patcher_extension import WrappersMP
@@ -76,6 +83,41 @@ class Model(NamedTuple):
     latent: tuple[int, ...]
     further: Mapping[str, tuple[int, ...]]
 
+    def on(self, device: torch.device, dtype: torch.dtype) -> Any:
+        """The host's model in its patcher, its weights as they were in memory; the meta device has shapes alone."""
+        import comfy.model_patcher
+        import comfy.supported_models
+
+        config = getattr(comfy.supported_models, self.kind)(dict(self.settings))
+        config.set_inference_dtype(dtype, None)
+        return comfy.model_patcher.ModelPatcher(config.get_model({}, "", device).eval().to(device), device, device)
+
+    def inputs(self, rows: int, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Of the host's apply_model."""
+        further = {name: torch.randn(rows, *shape, device=device).to(dtype) for name, shape in self.further.items()}
+        return {"x": torch.randn(rows, *self.latent, device=device), "t": torch.ones(rows, device=device), **further}
+
+
+def randomise(patcher: Any, device: torch.device) -> Any:
+    """The patcher, its model with random weights of a sensible size: they change nothing about the cost."""
+    generator = torch.Generator(device).manual_seed(0) if device.type != "meta" else None
+    for parameter in patcher.model.parameters():
+        fan_in = parameter[0].numel() if parameter.ndim > 1 else 100
+        parameter.data.normal_(0, fan_in**-0.5, generator=generator)
+    return patcher
+
+
+def with_sharing(patcher: Any, options: Mapping[str, Any] | None) -> Any:
+    """options: those of SharingSettings that are not as by default; None for the model alone."""
+    from style_aligned.shared_attention.host.attention import SharedAttention, share_attention
+    from style_aligned.shared_attention.layers import LayerSelection
+    from style_aligned.shared_attention.schedule import SamplingRange
+    from style_aligned.shared_attention.sharing import SharingSettings
+
+    if options is None:
+        return patcher
+    return share_attention(patcher, SharedAttention(SharingSettings(**options), LayerSelection(), SamplingRange()))
+
 
 SDXL = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [2, 2, 2],
@@ -107,25 +149,11 @@ def models(sd15: Mapping[str, Any]) -> dict[str, Model]:
 
 def bank_bytes(model: Model, dtype: torch.dtype = torch.float16) -> dict[str, int]:
     """What a reference's bank holds for one chunk at each thinning, from passes that compute nothing but shapes."""
-    import comfy.model_patcher
-    import comfy.supported_models
-    from style_aligned.shared_attention.host.attention import SharedAttention, share_attention
-    from style_aligned.shared_attention.layers import LayerSelection
-    from style_aligned.shared_attention.schedule import SamplingRange
-    from style_aligned.shared_attention.sharing import SharingSettings
-
     meta = torch.device("meta")
-    config = getattr(comfy.supported_models, model.kind)(dict(model.settings))
-    config.set_inference_dtype(dtype, None)
-    patcher = comfy.model_patcher.ModelPatcher(config.get_model({}, "", meta).eval().to(meta), meta, meta)
-    shared = share_attention(patcher, SharedAttention(SharingSettings(), LayerSelection(), SamplingRange()))
-
-    def inputs(rows: int) -> dict[str, Tensor]:
-        further = {name: torch.empty(rows, *shape, dtype=dtype) for name, shape in model.further.items()}
-        return {"x": torch.empty(rows, *model.latent), "t": torch.ones(rows), **further}
-
+    shared = with_sharing(model.on(meta, dtype), {})
     with meta:
-        return {thin: Apart(shared, inputs).record(thin).nbytes for thin in SIZES.values()}
+        calls = Apart(shared, partial(model.inputs, device=meta, dtype=dtype))
+        return {thin: calls.record(thin).nbytes for thin in SIZES.values()}
 
 
 def report_banks(sd15: Mapping[str, Any]) -> None:

@@ -156,7 +156,7 @@ class SharedAttention:
             model_options = {**model_options, "transformer_options": options}
         if run is None or run.references is None or RECORDING in options or BANKS in options:
             return line_by_line.evaluate(executor, model, conds, x, timestep, model_options)
-        if families.of_unet(model.diffusion_model) is not None and self._is_on_at(float(timestep[0]), model):
+        if families.of_unet(model.diffusion_model) is not None and self._is_on_at(timestep[0], model):
             banks = run.references.banks(model, conds, timestep, model_options)
             model_options = {**model_options, "transformer_options": {**options, BANKS: banks}}
         return line_by_line.evaluate(executor, model, conds, x, timestep, model_options)
@@ -201,14 +201,13 @@ class SharedAttention:
             return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
         size = (int(x.shape[-2]), int(x.shape[-1]))
         source = _source(run, len(x), options, c_crossattn, size)
-        sigma = float(t[0])
         target, looking, finding = None, None, None
         settings = masks.masks_of(options)
         if source is not None and not isinstance(source, Recording):
             target = masks.target_mask(run, options, source.rows, size)
-            looking = run.watch.over_call(run, options, sigma, source.rows, size) if run.watch else None
+            looking = run.watch.over_call(run, options, float(t[0]), source.rows, size) if run.watch else None
         if source is not None and source.rows.has_references and source.subject is not None:
-            source.subject.at(sigma)
+            source.subject.at(float(t[0]))
             words, text = options.get(subject.KEY), 0 if c_crossattn is None else c_crossattn.shape[1]
             kinds, chunks = options.get("cond_or_uncond", ()), source.rows.chunks
             finding = subject.finding(run, source.subject, words, settings.subject, chunks, kinds, text)
@@ -218,7 +217,7 @@ class SharedAttention:
             family.check_call(kwargs)
         if source is not None and self.reference_without_control and self._is_on():
             control = without_control(control, source.rows)
-        on = source if self._is_on_at(sigma, base_model) else None
+        on = source if self._is_on_at(t[0], base_model) else None
         layers = family.selection(self.layers)
         call = Call(
             run,
@@ -236,17 +235,20 @@ class SharedAttention:
         token = current_call.set(call)
         try:
             with family.attached(unet, x, options, call), own_graphs(unet, options):
-                return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
+                out = cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
         finally:
             current_call.reset(token)
+        if on is not None and finding is not None and not finding.subject.is_found:
+            run.report("protect_content finds no subject in this model: no layer that shares attends to text.")
+        return out
 
-    def _is_on_at(self, sigma: float, base_model: Any) -> bool:
-        """Whether sharing is on at a noise level, one for all images."""
+    def _is_on_at(self, sigma: float | Tensor, base_model: Any) -> bool:
+        """Whether sharing is on at a noise level, one for all images; a GPU is waited for only at need."""
         if self.settings.strength == 0.0:
             return False
         if self.sampling_range.is_whole:
             return True
-        return self.sampling_range.contains(sigma, base_model.model_sampling.percent_to_sigma)
+        return self.sampling_range.contains(float(sigma), base_model.model_sampling.percent_to_sigma)
 
 
 def around_prediction(executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Tensor:

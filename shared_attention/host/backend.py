@@ -53,20 +53,41 @@ def takes_mask(attention: Callable[..., Any], override: object) -> bool:
     return override is None and getattr(attention, "__name__", "") in TAKE_A_MASK
 
 
-def layer_attention(options: Mapping[str, Any], run: Run) -> HostAttention:
-    """That of a UNet's layer, with the heads side by side in the channels; options: those of the host's patches."""
-    takes_bias = takes_mask(host_attention.optimized_attention, options.get(OVERRIDE))
-    return HostAttention(partial(plain_attention, options), takes_bias, run)
+def may_prefer(module: Any) -> bool:
+    """Whether a checkpoint may ask something of the attention of `module`: on hosts newer than 0.33."""
+    return "comfy_attention" in module._modules
+
+
+def preference(module: Any) -> Any:
+    """What a checkpoint asks of the attention of `module`, such as that of 8-bit integers; None where it asks nothing.
+
+    The host keeps it beside the attention's weights, with the `function` that computes it on this machine.
+    """
+    return module.comfy_attention if may_prefer(module) and module.comfy_attention.function is not None else None
+
+
+def layer_attention(options: Mapping[str, Any], run: Run, asked: Any = None) -> HostAttention:
+    """That of a UNet's layer, with the heads side by side in the channels.
+
+    options: those of the host's patches. asked: the layer's `preference`.
+    """
+    attention = host_attention.optimized_attention if asked is None else asked.function
+    takes_bias = takes_mask(attention, options.get(OVERRIDE))
+    return HostAttention(partial(plain_attention, options, asked=asked), takes_bias, run)
 
 
 def plain_attention(
-    options: Mapping[str, Any], query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    options: Mapping[str, Any],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    asked: Any = None,
 ) -> Tensor:
     """The attention of a UNet's layer as the host computes it, (rows, tokens, channels) each."""
     # Looked up at each call: it may be another backend's, or overridden by another node.
     attention = host_attention.optimized_attention
-    precision = options["attn_precision"]
-    out = attention(
-        query, key, value, options["n_heads"], mask=mask, attn_precision=precision, transformer_options=options
-    )
-    return cast(Tensor, out)
+    further = {"attn_precision": options["attn_precision"], "transformer_options": options}
+    if asked is not None:
+        further["preferred_attention"] = asked
+    return cast(Tensor, attention(query, key, value, options["n_heads"], mask=mask, **further))

@@ -86,7 +86,7 @@ def test_every_socket_has_a_tooltip(bench, server: Client, node: str):
     drawn = bench.add_node(node)
     for widget in widgets(node, advanced=False)[:1]:
         drawn.get_by_text(widget, exact=True).first.hover(force=True)  # a label may lie on the field that listens
-        expect(bench.page.get_by_text(inputs[widget][1]["tooltip"])).to_be_visible()
+        expect(bench.page.get_by_text(inputs[widget][1]["tooltip"]).first).to_be_visible()
     bench.shot(f"node-{node}")
 
 

@@ -76,6 +76,12 @@ _CLOSE_OTHER_TABS = """async () => {
   for (const tab of [...tabs.openWorkflows]) if (tab !== tabs.activeWorkflow) await tabs.closeWorkflow(tab);
 }"""
 
+# Called otherwise from some version after 1.49 on.
+_TAKE_NOTICES_AWAY = """() => {
+  const { toast } = app.extensionManager;
+  toast.dismissAll ? toast.dismissAll() : toast.removeAll();
+}"""
+
 # The interface of 0.24 would spread the nodes of every graph that is opened.
 _DRAW_IN_HTML = """async wanted => {
   const setting = app.extensionManager.setting;
@@ -150,7 +156,7 @@ class Workbench:
         self.command("Comfy.NewBlankWorkflow")
         self.page.wait_for_function("app.graph.nodes.length === 0")
         self.page.evaluate(_CLOSE_OTHER_TABS)
-        self.page.evaluate("() => app.extensionManager.toast.removeAll()")
+        self.page.evaluate(_TAKE_NOTICES_AWAY)
         expect(self.toasts()).to_have_count(0)
 
     def close_dialogs(self) -> None:
@@ -292,7 +298,7 @@ class Workbench:
         return self.node(node_id).get_by_role("button", name="Error")
 
     def toasts(self) -> Locator:
-        return self.page.locator(".p-toast-message")
+        return self.page.locator(".p-toast-message, [data-testid='toast']")
 
     def take_problems(self, pattern: str) -> list[str]:
         """Take the console's errors that match away from `problems`."""

@@ -1,10 +1,12 @@
-"""Run a set-up whose installers are imitations: `python fake_setup.py FOLDER [STEP_TO_DIE_IN]`.
+"""Run a set-up whose installers are imitations: `python fake_setup.py FOLDER [--die-in STEP] [--comfyui PATH]`.
 
-A program of its own, so that it can end as a killed process does, with nothing cleaned up.
+It is that of the newest pinned release, or of an environment for the ComfyUI named. A program of its own, so that it
+can end as a killed process does, with nothing cleaned up.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from devtools.comfyui import fetch
+from devtools.comfyui.any_comfyui import environment_for
 from devtools.comfyui.fetch import python_in
 from devtools.comfyui.logged_commands import Steps
 
@@ -61,6 +64,14 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--die-in", type=int)
+    parser.add_argument("--comfyui", type=Path)
+    asked = parser.parse_args()
     fetch.index_settings = lambda _: {}  # the imitated Python cannot be asked
-    fetch.fetch(folder=place, steps=FakeSteps(place, int(sys.argv[2]) if len(sys.argv) > 2 else None))
+    steps = FakeSteps(asked.folder, asked.die_in)
+    if asked.comfyui:
+        environment_for(asked.comfyui, asked.folder, steps)
+    else:
+        fetch.fetch(folder=asked.folder, steps=steps)

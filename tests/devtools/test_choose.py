@@ -18,6 +18,7 @@ def comfyui(tmp_path: Path) -> Path:
     folder = tmp_path / "ComfyUI"
     (folder / "comfy").mkdir(parents=True)
     (folder / "main.py").touch()
+    (folder / "requirements.txt").write_text("pytest\n", encoding="utf-8")  # which this Python has
     (folder / "custom_nodes" / "pack").mkdir(parents=True)
     return folder
 
@@ -36,6 +37,34 @@ def add_python(environment: Path) -> Path:
 def test_a_named_comfyui_with_its_own_python(comfyui: Path, tmp_path: Path) -> None:
     python = add_python(comfyui / ".venv")
     assert find(str(comfyui), tmp_path) == Host(comfyui, python)
+
+
+def test_a_named_comfyui_whose_packages_this_python_has(comfyui: Path, tmp_path: Path) -> None:
+    assert find(str(comfyui), tmp_path) == Host(comfyui, Path(sys.executable))
+
+
+def test_a_named_comfyui_whose_packages_this_python_lacks(
+    comfyui: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Host(comfyui, tmp_path / "env" / "python")
+    monkeypatch.setattr(choose, "environment_for", {comfyui: made}.__getitem__)
+    (comfyui / "requirements.txt").write_text("pytest<1\n", encoding="utf-8")
+    assert find(str(comfyui), tmp_path) is made
+    # The one that the pack is installed in is run by whoever runs the pack, and its own environment goes before all.
+    assert find(str(comfyui), comfyui / "custom_nodes" / "pack") == Host(comfyui, Path(sys.executable))
+    assert find(str(comfyui), tmp_path) is made
+    python = add_python(comfyui / "venv")
+    assert find(str(comfyui), tmp_path) == Host(comfyui, python)
+
+
+def test_the_folder_of_a_pinned_release_is_that_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = Host(tmp_path, Path(sys.executable))
+    monkeypatch.setattr(choose, "HOST_FOLDER", tmp_path)
+    monkeypatch.setattr(choose, "fetch", {"0.24.0": fetched}.__getitem__)
+    folder = tmp_path / "ComfyUI-0.24.0"
+    (folder / "comfy").mkdir(parents=True)
+    (folder / "main.py").touch()
+    assert find(str(folder), tmp_path) is fetched
 
 
 def test_the_comfyui_around_the_checkout(comfyui: Path) -> None:
@@ -76,7 +105,7 @@ def test_nothing_found_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_which_python(tmp_path: Path) -> None:
     comfyui = tmp_path / "ComfyUI"
-    assert own_python(comfyui) == Path(sys.executable)
+    assert own_python(comfyui) is None
     portable = tmp_path / "python_embeded" / "python.exe"
     portable.parent.mkdir()
     portable.touch()

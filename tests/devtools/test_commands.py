@@ -56,11 +56,18 @@ def test_what_is_started(
     assert handed == [expected]
 
 
+def test_the_matrix_is_told_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(commands.matrix, "main", lambda arguments, comfyui: told.extend([arguments, comfyui]) or 3)
+    assert main(["matrix", "--comfyui", "here", "--older", "-x"]) == 3
+    assert told == [["--older", "-x"], "here"]
+
+
 @pytest.mark.parametrize(
     "words",
     [
         *("", "dance", "demo --step 3", "demo --steps many", "serve there"),
-        *("test --host 0.1", "test --host 0.24.0 --comfyui here", "matrix --host 0.24.0", "matrix --comfyui here"),
+        *("test --host 0.1", "test --host 0.24.0 --comfyui here", "matrix --host 0.24.0"),
     ],
 )
 def test_a_bad_command_line_starts_nothing(handed: list[tuple[str, str | None, list[str]]], words: str) -> None:

@@ -17,7 +17,7 @@ from devtools.comfyui.fetch import (
     RELEASES,
     REQUIREMENTS,
     Environment,
-    Setup,
+    ReleaseSetup,
     extract,
     index_settings,
     python_in,
@@ -29,7 +29,8 @@ STEPS = 6
 
 
 def set_up(folder: Path, *die_in: int) -> int:
-    return subprocess.run([sys.executable, FAKE_SETUP, folder, *map(str, die_in)], check=False).returncode
+    options = [f"--die-in={step}" for step in die_in]
+    return subprocess.run([sys.executable, FAKE_SETUP, folder, *options], check=False).returncode
 
 
 def steps_taken(folder: Path) -> list[str]:
@@ -37,7 +38,7 @@ def steps_taken(folder: Path) -> list[str]:
 
 
 def assert_whole(folder: Path) -> None:
-    setup = Setup(RELEASES[DEFAULT_RELEASE], folder)
+    setup = ReleaseSetup(RELEASES[DEFAULT_RELEASE], folder)
     assert setup.finished()
     files = {path.relative_to(setup.source).as_posix() for path in setup.source.rglob("*") if path.is_file()}
     assert files == {"main.py", "comfy/model.py", "models/checkpoints/readme"}
@@ -56,7 +57,7 @@ def test_a_set_up_is_made_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", range(STEPS))
 def test_a_set_up_killed_in_any_step_is_completed_by_the_next(tmp_path: Path, step: int) -> None:
     assert set_up(tmp_path, step) == 9
-    assert not Setup(RELEASES[DEFAULT_RELEASE], tmp_path).finished()
+    assert not ReleaseSetup(RELEASES[DEFAULT_RELEASE], tmp_path).finished()
     assert set_up(tmp_path) == 0
     assert_whole(tmp_path)
 

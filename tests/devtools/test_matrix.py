@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from devtools.comfyui import matrix
-from devtools.comfyui.fetch import DEFAULT_RELEASE, RELEASES
+from devtools.comfyui.fetch import DEFAULT_RELEASE
+from devtools.comfyui.logged_commands import HostError
 
 OLD = "0.24.0"
 FAKE_DEV = """
@@ -15,7 +16,11 @@ import os, sys
 import pytest
 
 command, option, release, *arguments = sys.argv[1:]
-assert (command, option) == ("test", "--host")
+assert command == "test"
+if option == "--comfyui":
+    release = open(os.path.join(release, "comfyui_version.py")).read().split('"')[1]
+else:
+    assert option == "--host"
 if release == os.environ.get("BROKEN"):
     sys.exit(1)
 os.environ |= {"RELEASE": release, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # plugins take long to import
@@ -63,11 +68,13 @@ def _checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def run(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, list[str]]]:
-    """The status, and the table's cells by release, without the time."""
-    status = matrix.main(arguments, [DEFAULT_RELEASE, OLD])
+def run(
+    capfd: pytest.CaptureFixture[str], *arguments: str, comfyui: str | None = None
+) -> tuple[int, dict[str, list[str]]]:
+    """The status, and the table's cells by what is in its first column, without the time."""
+    status = matrix.main(arguments, [DEFAULT_RELEASE, OLD], comfyui)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capfd.readouterr().out.splitlines()]
-    cells = {row[0]: [*row[1:-2], row[-1]] for row in rows if row and row[0] in RELEASES}
+    cells = {row[0]: [*row[1:-2], row[-1]] for row in rows if row and row[0][:1].isdecimal()}
     return status, cells
 
 
@@ -84,6 +91,31 @@ def test_the_newest_can_be_left_out(capfd: pytest.CaptureFixture[str]) -> None:
     status, rows = run(capfd, "--older")
     assert status == 0
     assert list(rows) == [OLD]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "ComfyUI"
+    (folder / "comfy").mkdir(parents=True)
+    (folder / "main.py").touch()
+    (folder / "comfyui_version.py").write_text('__version__ = "0.99.1"', encoding="utf-8")
+    return folder
+
+
+def test_a_folder_beside_the_pinned_releases(capfd: pytest.CaptureFixture[str], folder: Path) -> None:
+    status, rows = run(capfd, "--older", comfyui=str(folder))
+    assert status == 0
+    named = "tests/host tests/server tests/browser"
+    assert rows == {
+        f"0.99.1 in {folder}": ["3.11.7", "2.11.0", named, "4", "0", "0", "ok"],
+        OLD: ["3.11.7", "2.11.0", named, "3", "0", "1", "ok"],
+    }
+
+
+def test_a_folder_that_is_no_comfyui_runs_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(HostError, match="is not a ComfyUI folder"):
+        matrix.main([], [OLD], str(tmp_path))
+    assert capfd.readouterr().out == ""
 
 
 def test_named_tests_on_both(capfd: pytest.CaptureFixture[str]) -> None:

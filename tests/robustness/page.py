@@ -99,6 +99,31 @@ the log says where nothing can be shared: [sharing-in-graphs.md](sharing-in-grap
 For transformers see [compatibility-transformers.md](compatibility-transformers.md).
 """
 
+HOSTS = """
+## On which ComfyUI
+
+All tests run on the pinned 0.30.0, and those that touch the host on 0.24.0. `python dev.py matrix --comfyui PATH` runs
+these on any other ComfyUI folder, in an environment that it makes of the folder's own requirements. On 0.33.0 (of 22
+August 2026) passed all in `tests/server`, in `tests/host` those that are not marked as thorough, and in the browser
+those of nodes and messages; under 0.30.0 the interface 1.58.1 passed these and ran every template. All on the CPU.
+
+Of 0.34 to 0.38.1 the source was read where the pack meets it, and not run:
+
+- **Attention in containers**: what stands in for it gets plain tensors, as before.
+- **A checkpoint that asks for an attention of its own**, of 8-bit integers (`preferred_attention`): layers attend as it
+  asks, shared or not; another node's attention goes before it, as without sharing. While a transformer shares, its
+  attentions outside of its blocks, such as text refiners, are the default.
+- **comfy-kitchen's attention** for all (`--use-ck-attention`) or by a node is treated as every backend of which nobody
+  knows what it does with a mask: shift and strength are computed without one.
+- **Norms and rotations in one kernel**: blocks are called with the same rotations as before in Flux, Z-Image, Krea 2,
+  Cosmos-Predict2, HunyuanImage, Ideogram 4, JoyImage and Kandinsky 5. The other transformers were not at hand.
+- **The Comfy compiler and CUDA graphs** plan a block's memory once and replay it. Of the image models read, Qwen-Image
+  2.1 alone has them, which does not share. A model that shares in them would need `--disable-comfy-compiler`.
+- **The cache of weights** is for NPUs, and holds nothing that is computed.
+- **Sampling**: batches, conditionings and the order of wrappers are as in 0.30.
+- **New models** (Qwen-Image 2.1, Ming-Image, MiniMax H3, ...) are refused by name.
+"""
+
 
 def read() -> dict[str, Row]:
     """The committed table, by patch."""
@@ -118,4 +143,4 @@ def render(rows: Mapping[str, Row]) -> str:
     lines += ["| " + " | ".join([patch.name, *rows[patch.name].values()]) + " |" for patch in PATCHES]
     used = {word for row in rows.values() for word in row.values()}
     legend = [f"- **{word}**: {meaning}." for word, meaning in MEANING.items() if word in used]
-    return INTRODUCTION + "\n".join([*lines, "", *legend, ""]) + "\n" + ALWAYS
+    return INTRODUCTION + "\n".join([*lines, "", *legend, ""]) + "\n" + ALWAYS + HOSTS

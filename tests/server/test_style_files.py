@@ -225,6 +225,6 @@ def test_the_browser_gets_the_script_and_what_it_imports(server: Server):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(server.url + script, timeout=30) as answer:
         imported = [line.split('"')[1] for line in answer.read().decode().splitlines() if line.startswith("import")]
-    assert len(imported) == 2
+    assert len(imported) == 3
     for path in imported:
         assert opener.open(server.url + urljoin(script, path), timeout=30).status == 200

@@ -3,23 +3,22 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { showError } from "./notices.js";
 
 // The pack's folder in custom_nodes: this file is served as /extensions/FOLDER/js/messages.js.
 const FOLDER = decodeURIComponent(new URL(import.meta.url).pathname.split("/")[2]);
 const SECONDS = 30;
 
+/** Functions that take away what the last run had to say. */
 let shown = [];
 
 function show(type, detail) {
   const summary = window.LiteGraph.registered_node_types[type]?.title ?? type;
-  const message = { severity: "error", summary, detail, life: SECONDS * 1000 };
-  shown.push(message);
-  app.extensionManager.toast.add(message);
+  shown.push(showError(summary, detail, SECONDS * 1000));
 }
 
-/** Take away what the last run had to say. */
 function clear() {
-  for (const message of shown) app.extensionManager.toast.remove(message);
+  for (const takeAway of shown) takeAway();
   shown = [];
 }
 

@@ -2,6 +2,7 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { showError } from "./notices.js";
 
 const FOLDER = "style_references";
 const SUFFIX = ".safetensors";
@@ -25,7 +26,7 @@ async function upload(file, taken) {
 }
 
 function notify(error) {
-  app.extensionManager.toast.add({ severity: "error", summary: "Style Aligned", detail: error.message, life: 8000 });
+  showError("Style Aligned", error.message, 8000);
 }
 
 /** Leave a widget out of saved graphs and of prompts, where a new value would have the node run again. */

@@ -113,6 +113,9 @@ REFUSED = {
     "PixDiT_T2I": "PixelDiT",
     "StageB": "Stable Cascade",
     "StageC": "Stable Cascade",
+    "MiniMaxH3Model": "MiniMax H3, a video model",
+    "QwenImage21Transformer2DModel": "Qwen-Image 2.1, which is not built like Qwen-Image",
+    "NextDiT": "Ming-Image",
 }
 """What users call models of the host that no family accepts, by class."""
 

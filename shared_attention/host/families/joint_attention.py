@@ -31,7 +31,7 @@ from ..calls import Call, Options, current_call
 from ..compiling import is_compiled, uncompiled
 from .joint_layer import PLACING, Joint, Placing, statistics_of
 from .layouts import additive, flat, heads_apart, of_rows
-from .noting import current_layer, noting_layers, uncompiled_module
+from .noting import current_layer, current_preference, noting_layers, uncompiled_module
 
 if TYPE_CHECKING:
     from .transformer import Layer, Transformer
@@ -116,6 +116,8 @@ def shared_joint_attention(
     """
     call, layer = current_call.get(), current_layer.get()
     previous = call.previous.get(OVERRIDE) if call else None
+    if previous is None and (asked := current_preference.get()) is not None:
+        attention = asked.function
     compute = partial(
         previous or attention, *([attention] if previous else []), attn_precision=attn_precision, **further
     )

@@ -18,6 +18,10 @@ class Lumina2(Embedded):
     name = "Lumina 2"
     classes: tuple[str, ...] = ("NextDiT",)
 
+    def knows(self, unet: Any) -> bool:
+        """Not Ming-Image, whose tokens of reference images follow the image's; the host marks it so."""
+        return not hasattr(unet, "__ming_image__") and super().knows(unet)
+
     def accepts(self, unet: Any) -> bool:
         return unet.pad_tokens_multiple is None
 

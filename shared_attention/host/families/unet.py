@@ -33,12 +33,15 @@ from .unet_attentions import (
     BlockKey,
     attentions_with_tokens,
     cross_attentions,
+    preferences,
     replace_attention,
     self_attentions,
 )
 
 _CROSS = "cross-attention"
 """A note of a call: with the key of an attention to text, what another node had put there."""
+_ASKED = "asked"
+"""Note of a call: by BlockKey what the checkpoint asks of some self-attentions."""
 
 
 class UNetFamily:
@@ -82,6 +85,7 @@ class UNetFamily:
         keys = list(self_attentions(unet, call.run.report))
         # All of them, selected or not and on or off: a compiled model is made for the replacements of its first call.
         call.previous.update(replace_attention(options, "attn1", keys, shared_self_attention))
+        call.notes[_ASKED] = preferences(unet)
         if call.run.subject is not None:
             keys = list(cross_attentions(unet))
             before = replace_attention(options, "attn2", keys, searched_cross_attention)
@@ -121,17 +125,19 @@ def shared_self_attention(query: Tensor, key: Tensor, value: Tensor, options: Op
         return plain_attention(options, query, key, value)
     section, number = options["block"][:2]
     slot: BlockKey = (section, number, options["block_index"])
-    previous = call.previous.get(slot)
+    previous, asked = call.previous.get(slot), call.notes[_ASKED].get(slot)
     source = call.source if (section, number) in call.layers else None
     if source is None or not source.knows(slot) or not _fits(call.run, source.rows, query, key):
-        return previous(query, key, value, options) if previous else plain_attention(options, query, key, value)
+        if previous:
+            return previous(query, key, value, options)
+        return plain_attention(options, query, key, value, asked=asked)
     call.run.shared_layers += 1
     layer = SharedLayer(
         Projections(query, key, value),
         slot,
         source,
         call.settings,
-        layer_attention(options, call.run),
+        layer_attention(options, call.run, asked),
         call,
         int(options["n_heads"]),
     )

@@ -8,6 +8,7 @@ from typing import Any
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, Upsample
 
 from ...layers import LayerKey
+from ..backend import preference
 from ..calls import Options, Replacement
 
 BlockKey = tuple[str, int, int]
@@ -44,6 +45,12 @@ def _transformer_blocks(unet: Any) -> Iterator[tuple[BlockKey, Any]]:
             for layer in block:
                 for index, transformer in enumerate(getattr(layer, "transformer_blocks", ())):
                     yield (section, number, index), transformer
+
+
+def preferences(unet: Any) -> dict[BlockKey, Any]:
+    """What the checkpoint asks of each self-attention: a replacement has to hand it on, or it is lost."""
+    asked = {key: preference(transformer.attn1) for key, transformer in _transformer_blocks(unet)}
+    return {key: each for key, each in asked.items() if each is not None}
 
 
 def attentions_with_tokens(unet: Any, height: int, width: int) -> Iterator[tuple[LayerKey, Any, int]]:

@@ -189,6 +189,7 @@ def network(module: str, name: str, **attributes: Any) -> torch.nn.Module:
             "it is Kandinsky 5 Video",
         ),
         (("comfy.ldm.pixart.pixartms", "PixArtMS", {}), "it is PixArt"),
+        (("comfy.ldm.lumina.model", "NextDiT", {"__ming_image__": torch.empty(0)}), "it is Ming-Image"),
         (("torch.nn", "Linear", {}), r"of a kind that this pack does not know \(Linear\)"),
     ],
     ids=lambda case: case[1] if isinstance(case, tuple) else "",

@@ -66,7 +66,7 @@ def current_runs() -> dict[str, str]:
     found = {}
     for name, module in list(sys.modules.items()):
         if f".{PACK}.host." in name:
-            for variable in ("current_call", "current_layer"):
+            for variable in ("current_call", "current_layer", "current_preference"):
                 current = getattr(module, variable, None)
                 if current is not None and current.get() is not None:
                     found[f"{name}.{variable}"] = repr(current.get())
