@@ -142,6 +142,13 @@ def test_a_point_is_where_its_field_looked(record: AttentionRecord) -> None:
     assert field_of(text) == pytest.approx(expected_field(record, slice(0, 1), slice(0, 1)), abs=0.01)
 
 
+@pytest.mark.parametrize("at", [(0.0, 0.0), (1.0, 1.0), (0.99, 0.5)])
+def test_a_point_of_a_small_picture_is_a_place_of_it(record: AttentionRecord, at: tuple[float, float]) -> None:
+    """One pixel is more than a point's field then."""
+    report = mapped(record, pictures(height=8, width=8), look_up="point", x=at[0], y=at[1]).result[1]
+    assert f"where the point at x {at[0]:.2f}, y {at[1]:.2f} looked" in report
+
+
 def test_one_mask_for_each_target(record: AttentionRecord) -> None:
     masks = torch.zeros(2, 8, 8)
     masks[0, :4], masks[1, 4:] = 1.0, 1.0
