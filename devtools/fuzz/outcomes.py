@@ -9,7 +9,7 @@ from typing import Any
 
 from devtools.comfyui.client import PromptFailed, PromptRejected, Result
 from devtools.comfyui.server import PACK_NAME
-from devtools.fuzz.graphs import MAP, SAVE, TEST, Run
+from devtools.fuzz.graphs import MAP, REPORT, SAVE, TEST, Run
 
 FINISHED, REFUSED, REJECTED = "finished", "refused by the pack", "rejected by ComfyUI's checks"
 TROUBLE, INTERRUPTED, HOST, BUG = "another node's trouble", "interrupted", "fails without the pack too", "BUG"
@@ -38,7 +38,8 @@ def told(result: Result, node_id: str) -> dict[str, Any]:
 
 def of_result(run: Run, result: Result) -> Outcome:
     """The outcome of a run that came to its end."""
-    left_out = [name for name in ("result", SAVE) if name in run.nodes and run.nodes[name] not in result.outputs]
+    shown = [name for name in ("result", SAVE, MAP, REPORT) if name in run.nodes]
+    left_out = [name for name in shown if run.nodes[name] not in result.outputs]
     if left_out:  # the host runs the outputs that pass its checks, without those that do not
         return Outcome(REJECTED if run.mistakes else BUG, f"left out: {', '.join(left_out)}")
     if run.must_refuse:
