@@ -32,6 +32,7 @@ class StyleAlignedMasks(io.ComfyNode):
                 "style from part of image",
                 "attention mask",
                 "ip-adapter mask",
+                "style leakage",
             ],
             inputs=[
                 io.Model.Input("model", tooltip="The model, with or without Share Attention."),

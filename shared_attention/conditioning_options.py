@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .subject_words import WORDS
+
 Options = dict[str, Any]
 
 POOLED = "pooled_output"
@@ -46,11 +48,11 @@ def common_options(options: Sequence[Mapping[str, Any]], names: Sequence[str]) -
 
     What describes the picture in plain numbers or words (its size and crop, an aesthetic score, a guidance) can only be
     said of the whole batch: it is that of the first prompt that says it. Raises ValueError, in the words of who made
-    the prompts, where anything else is not the same in all of them.
+    the prompts, where anything else is not the same in all of them. Where the words are is said of the first alone.
     """
     common = dict(options[0])
     for name, other in zip(names[1:], options[1:], strict=True):
-        for option in sorted((common.keys() | other.keys()) - ROWS):
+        for option in sorted((common.keys() | other.keys()) - ROWS - {WORDS}):
             if option in common and option in other and same(common[option], other[option]):
                 continue
             if not _describes_the_picture(option, common.get(option), other.get(option)):

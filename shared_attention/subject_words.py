@@ -26,6 +26,14 @@ class Words:
         return tuple(sorted({place for word in asked for place in self.of.get(word, ())}))
 
 
+def without_words(conditioning: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """A conditioning that does not say where its words are."""
+    return [
+        [embeddings, {name: option for name, option in options.items() if name != WORDS}]
+        for embeddings, options in conditioning
+    ]
+
+
 def find_words(clip: Any, text: str, subject: str, embeddings: int) -> Words | None:
     """The words of `subject` in `text`, as the host's `clip` cuts it into tokens; None where nobody can tell.
 

@@ -11,13 +11,15 @@ from typing import Any
 
 from devtools.comfyui.client import Prompt
 from devtools.comfyui.workflow import ObjectInfo
+from devtools.fuzz.samplers import custom_sampler, ksampler, stages
 from devtools.fuzz.values import (
-    GUIDANCE,
     HOST_PATCHES,
     OF_UNETS,
     TRANSFORMERS,
     apart_settings,
+    looking,
     positions,
+    protection,
     sharing_settings,
 )
 
@@ -32,8 +34,9 @@ SHARE, REFERENCE, INVERT, PROMPTS = (
 SAVE, LOAD = "StyleAlignedSaveStyle", "StyleAlignedLoadStyle"
 POSITIONS = "StyleAlignedPositions"
 APART, RECORD = "StyleAlignedReference", "StyleAlignedRecord"
-MASKS = "StyleAlignedMasks"
-OURS = [SHARE, REFERENCE, INVERT, PROMPTS, SAVE, LOAD, POSITIONS, APART, RECORD, MASKS]
+MASKS, LOOKED = "StyleAlignedMasks", "StyleAlignedRecordAttention"
+MAP, REPORT = "StyleAlignedAttentionMap", "StyleAlignedReport"
+OURS = [SHARE, REFERENCE, INVERT, PROMPTS, SAVE, LOAD, POSITIONS, APART, RECORD, MASKS, LOOKED, MAP, REPORT]
 TEST = "StyleAlignedTest"
 STYLES = "fuzz"
 """The folder of the styles that are saved before the first run, one of each family."""
@@ -89,13 +92,15 @@ def random_run(seed: int, number: int, object_info: ObjectInfo) -> Run:
     positive = _positive(builder, run, images)
     negative = [builder.add(f"{TEST}Conditioning", rows=1, tokens=rng.choice([8, 8, 24]), seed=rng.randrange(99)), 0]
     model, latent = _model_and_latent(builder, run, positive, images, size)
-    samples = rng.choice([_ksampler, _ksampler, _custom_sampler, _stages])(builder, model, positive, negative, latent)
+    samples = rng.choice([ksampler, ksampler, custom_sampler, stages])(builder, model, positive, negative, latent)
     run.is_denoised = samples[1] == 1
     run.nodes["result"] = builder.add(f"{TEST}Result", latent=samples)
     if REFERENCE in run.nodes:
         builder.prompt[run.nodes["result"]]["inputs"]["reference"] = [run.nodes["reference picture"], 0]
     if rng.random() < 0.1:
         _save(builder, run, positive, size)
+    if LOOKED in run.nodes or rng.random() < 0.1:
+        _look(builder, run, samples)
     return run
 
 
@@ -136,6 +141,8 @@ def _model_and_latent(
         steps.append(POSITIONS)
     if rng.random() < 0.2:
         steps.append(MASKS)
+    if rng.random() < 0.2:
+        steps.append(LOOKED)
     if SHARE in steps:  # without it a reference apart is refused
         steps += [APART] * rng.choice([0, 0, 0, 1, 1, 2])
     if rng.random() < 0.15:
@@ -153,7 +160,9 @@ def _model_and_latent(
             node = _apart(builder, run, model)
         elif step == MASKS:
             names = [name for name in ("style_mask", "target_mask") if rng.random() < 0.7]
-            node = builder.add(MASKS, model=model, **{name: _mask(builder) for name in names})
+            node = builder.add(MASKS, model=model, **protection(rng), **{name: _mask(builder) for name in names})
+        elif step == LOOKED:
+            node = builder.add(LOOKED, model=model, steps=rng.choice([1, 2, 4, 10000]))
         elif step == "trouble":
             node = _trouble(builder, run, model)
         else:
@@ -246,79 +255,6 @@ def _trouble(builder: Builder, run: Run, model: list[Any]) -> str:
     return builder.add(f"{TEST}Trouble", model=model, kind=kind, place=place, count=count)
 
 
-def _ksampler(builder: Builder, model: list, positive: list, negative: list, latent: list) -> list[Any]:
-    rng = builder.rng
-    node = builder.add(
-        "KSampler",
-        model=model,
-        positive=positive,
-        negative=negative,
-        latent_image=latent,
-        seed=rng.randrange(2**32),
-        steps=rng.choice([1, 2, 2, 3]),
-        cfg=rng.choice(GUIDANCE),
-        sampler_name=rng.choice(builder.samplers),
-        scheduler=rng.choice(builder.schedulers),
-        denoise=rng.choice([1.0, 1.0, 1.0, 0.6, 0.3]),
-    )
-    return [node, 0]
-
-
-def _stages(builder: Builder, model: list, positive: list, negative: list, latent: list) -> list[Any]:
-    """Two samplers, the second of which goes on from the noise that the first has left."""
-    rng = builder.rng
-    middle, steps = rng.choice([(1, 2), (1, 3), (2, 3)])
-    common = {
-        "model": model,
-        "positive": positive,
-        "negative": negative,
-        "steps": steps,
-        "sampler_name": rng.choice(builder.samplers),
-        "scheduler": rng.choice(builder.schedulers),
-    }
-    for start, end in ((0, middle), (middle, 10000)):
-        noise, left = ("enable", "disable")[start > 0], ("disable", "enable")[start == 0]
-        node = builder.add(
-            "KSamplerAdvanced",
-            **common,
-            latent_image=latent,
-            noise_seed=rng.randrange(2**32),
-            cfg=rng.choice(GUIDANCE),
-            start_at_step=start,
-            end_at_step=end,
-            add_noise=noise,
-            return_with_leftover_noise=left,
-        )
-        latent = [node, 0]
-    return latent
-
-
-def _custom_sampler(builder: Builder, model: list, positive: list, negative: list, latent: list) -> list[Any]:
-    rng = builder.rng
-    cfg = rng.choice(GUIDANCE)
-    pair = {"positive": positive, "negative": negative}
-    dual = {"cond1": positive, "cond2": negative, "negative": negative, "style": "regular"}
-    guider, inputs = rng.choice(
-        [
-            ("CFGGuider", {**pair, "cfg": cfg}),
-            ("BasicGuider", {"conditioning": positive}),
-            ("DualCFGGuider", {**dual, "cfg_conds": cfg, "cfg_cond2_negative": 2.0}),
-            ("PerpNegGuider", {**pair, "empty_conditioning": negative, "cfg": cfg, "neg_scale": 1.0}),
-        ]
-    )
-    schedule = {"scheduler": rng.choice(builder.schedulers), "steps": rng.choice([1, 2, 3]), "denoise": 1.0}
-    sigmas = builder.add("BasicScheduler", model=model, **schedule)
-    node = builder.add(
-        "SamplerCustomAdvanced",
-        noise=[builder.add("RandomNoise", noise_seed=rng.randrange(2**32)), 0],
-        guider=[builder.add(guider, model=model, **inputs), 0],
-        sampler=[builder.add("KSamplerSelect", sampler_name=rng.choice(builder.samplers)), 0],
-        sigmas=[sigmas, 0],
-        latent_image=latent,
-    )
-    return [node, rng.choice([0, 1])]
-
-
 def _save(builder: Builder, run: Run, positive: list[Any], size: tuple[int, int]) -> None:
     rng = builder.rng
     picture = [run.nodes["reference picture"], 0] if REFERENCE in run.nodes else _picture(builder, run, size)
@@ -328,3 +264,17 @@ def _save(builder: Builder, run: Run, positive: list[Any], size: tuple[int, int]
     if INVERT in run.nodes and rng.random() < 0.5:
         inputs["trajectory"] = [run.nodes[INVERT], 0]
     run.nodes[SAVE] = builder.add(SAVE, model=[run.nodes["model"], 0], reference=picture, **inputs)
+
+
+def _look(builder: Builder, run: Run, samples: list[Any]) -> None:
+    """At what was sampled: in numbers, and at where it looked if that was recorded."""
+    rng = builder.rng
+    pictures = [builder.add(f"{TEST}Pictures", latent=samples), 0]
+    if LOOKED not in run.nodes or rng.random() < 0.3:
+        reference = [builder.add("EmptyImage", width=24, height=16, batch_size=1, color=rng.randrange(2**24)), 0]
+        run.nodes[REPORT] = builder.add(REPORT, images=pictures, reference=reference)
+    if LOOKED in run.nodes:
+        inputs = {**looking(rng), "attention": [run.nodes[LOOKED], 1], "images": pictures}
+        if inputs["look_up"] == "mask":
+            inputs["mask"] = _mask(builder)
+        run.nodes[MAP] = builder.add(MAP, **inputs)

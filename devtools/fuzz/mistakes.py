@@ -12,6 +12,8 @@ from devtools.fuzz.graphs import (
     FAMILIES,
     INVERT,
     LOAD,
+    MAP,
+    MASKS,
     OURS,
     PROMPTS,
     REFERENCE,
@@ -210,6 +212,25 @@ def _style_of_another_model(rng: random.Random, run: Run) -> bool:
     return True
 
 
+def _no_mask(rng: random.Random, run: Run) -> bool:
+    """A map of what is under a mask, without one."""
+    inputs = _inputs(run, MAP)
+    if inputs is None:
+        return False
+    inputs.pop("mask", None)
+    inputs["look_up"] = "mask"
+    return True
+
+
+def _other_pictures(rng: random.Random, run: Run) -> bool:
+    """A map over pictures of another sampler."""
+    inputs = _inputs(run, MAP)
+    if inputs is None:
+        return False
+    inputs["images"] = _added(run, "EmptyImage", width=64, height=64, batch_size=7, color=0)
+    return True
+
+
 def _only_an_offset(rng: random.Random, run: Run) -> bool:
     inputs = _inputs(run, REFERENCE)
     if inputs is None:
@@ -263,5 +284,11 @@ MISTAKES: dict[str, Mistake] = {
     "a style that is not there": _set("conditioning of a style", name="../../secret.safetensors"),
     "a name that leads out": _set(SAVE, filename_prefix="../../x"),
     "a wrong connection": _wrong_wire,
+    "more than whole protection": _set(MASKS, protect_content=1.5),
+    "a map of a part without a mask": _no_mask,
+    "a map over other pictures": _other_pictures,
+    "a map of blocks that are none": _set(MAP, blocks="wibble.2"),
+    "a map of an empty range": _set(MAP, start_percent=0.9, end_percent=0.1),
+    "a point outside": _set(MAP, look_up="point", x=1.5),
 }
 """All of these have to be refused."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from devtools.comfyui.client import PromptFailed, PromptRejected, Result
 from devtools.comfyui.server import PACK_NAME
-from devtools.fuzz.graphs import SAVE, TEST, Run
+from devtools.fuzz.graphs import MAP, REPORT, SAVE, TEST, Run
 
 FINISHED, REFUSED, REJECTED = "finished", "refused by the pack", "rejected by ComfyUI's checks"
 TROUBLE, INTERRUPTED, HOST, BUG = "another node's trouble", "interrupted", "fails without the pack too", "BUG"
@@ -38,7 +38,8 @@ def told(result: Result, node_id: str) -> dict[str, Any]:
 
 def of_result(run: Run, result: Result) -> Outcome:
     """The outcome of a run that came to its end."""
-    left_out = [name for name in ("result", SAVE) if name in run.nodes and run.nodes[name] not in result.outputs]
+    shown = [name for name in ("result", SAVE, MAP, REPORT) if name in run.nodes]
+    left_out = [name for name in shown if run.nodes[name] not in result.outputs]
     if left_out:  # the host runs the outputs that pass its checks, without those that do not
         return Outcome(REJECTED if run.mistakes else BUG, f"left out: {', '.join(left_out)}")
     if run.must_refuse:
@@ -71,8 +72,13 @@ def of_failure(run: Run, failure: PromptFailed) -> Outcome:
     if run.trouble and failure.exception_message.startswith(f"deliberate: {run.trouble}"):
         return Outcome(TROUBLE, said)
     if is_clear(failure):
-        return Outcome(REFUSED if run.mistakes else BUG, said)
+        return Outcome(REFUSED if run.mistakes or _has_nothing_to_show(failure) else BUG, said)
     return Outcome(BUG, f"{said}\n{failure.traceback}")
+
+
+def _has_nothing_to_show(failure: PromptFailed) -> bool:
+    """Whether a map is of a run in which nothing was shared, as with a range without steps, or in parts of pictures."""
+    return failure.node_type == MAP and failure.exception_message.startswith("Nothing has been recorded")
 
 
 def alike(one: str, other: str) -> bool:

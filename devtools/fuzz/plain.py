@@ -7,12 +7,12 @@ import itertools
 from typing import Any
 
 from devtools.comfyui.client import Prompt
-from devtools.fuzz.graphs import APART, INVERT, POSITIONS, RECORD, REFERENCE, SAVE, SHARE, TEST
+from devtools.fuzz.graphs import APART, INVERT, LOOKED, MAP, POSITIONS, RECORD, REFERENCE, REPORT, SAVE, SHARE, TEST
 
 FAMILIES = ["sd15", "sdxl", "sd2", "sd15_inpainting", "sdxl_refiner", "flux", "sd3"]
 
 
-PASSES_MODEL_ON = (SHARE, POSITIONS, REFERENCE, APART, RECORD)
+PASSES_MODEL_ON = (SHARE, POSITIONS, REFERENCE, APART, RECORD, LOOKED)
 
 
 def without_the_pack(prompt: Prompt) -> Prompt:
@@ -20,7 +20,7 @@ def without_the_pack(prompt: Prompt) -> Prompt:
     plain = copy.deepcopy(prompt)
     for node_id, node in prompt.items():
         kind, inputs = node["class_type"], node["inputs"]
-        if kind in (*PASSES_MODEL_ON, INVERT, SAVE):
+        if kind in (*PASSES_MODEL_ON, INVERT, SAVE, MAP, REPORT):
             del plain[node_id]
         if kind in PASSES_MODEL_ON:
             _redirect(plain, [node_id, 0], _source(prompt, inputs["model"]))

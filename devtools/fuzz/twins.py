@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from devtools.comfyui.client import Prompt
-from devtools.fuzz.graphs import APART, PROMPTS, REFERENCE, SHARE, TEST, Run
+from devtools.fuzz.graphs import APART, MAP, PROMPTS, REFERENCE, REPORT, SHARE, TEST, Run
 from devtools.fuzz.plain import without_the_pack
 from devtools.fuzz.values import TRANSFORMERS
 
@@ -27,7 +27,9 @@ class Twins(NamedTuple):
 
 def twins(run: Run) -> Iterator[Twins]:
     """What has to hold for the run's graph."""
-    prompt, result = run.prompt, run.nodes["result"]
+    looking = (MAP, REPORT)  # which say nothing of the pictures, and a map is refused where nothing is shared
+    prompt = {node_id: node for node_id, node in run.prompt.items() if node["class_type"] not in looking}
+    result = run.nodes["result"]
     apart = [node_id for node_id, node in prompt.items() if node["class_type"] == APART]
     if not apart:
         return

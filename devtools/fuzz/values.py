@@ -31,6 +31,23 @@ def positions(rng: random.Random) -> Settings:
     return {"positions": rng.choice(["beside", "same", "none"]), **frequencies}
 
 
+def protection(rng: random.Random) -> Settings:
+    """Legal settings of Masks."""
+    return {
+        "protect_content": rng.choice([0.0, 0.0, 0.5, 1.0]),
+        "subject": rng.choice(["", "", "cat", "(Dog:1.2), ox"]),
+    }
+
+
+def looking(rng: random.Random) -> Settings:
+    """Legal settings of Attention Map."""
+    place = {name: rng.choice([0.0, 0.5, 1.0, rng.random()]) for name in ("x", "y")}
+    return {"look_up": rng.choice(["whole image", "point", "mask"]), **place, "blocks": "", **WHOLE}
+
+
+WHOLE = {"start_percent": 0.0, "end_percent": 1.0}
+
+
 def apart_settings(rng: random.Random) -> Settings:
     """Legal settings of Reference."""
     return {

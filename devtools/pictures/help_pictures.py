@@ -25,6 +25,7 @@ from devtools import ROOT
 from devtools.comfyui.icon_model import Loaded, load_icon_model, shared
 from devtools.comfyui.inprocess import load_pack, start_host
 from devtools.measuring.inversion_error import sample_from_noise
+from devtools.pictures import help_maps
 from devtools.pictures.help_plans import SUBJECTS, Apart, Given, Inversion, Masked, Picture, Plan, pictures
 from devtools.pictures.help_strip import Row, save, strip
 from toy import icons
@@ -32,6 +33,7 @@ from toy import icons
 PICTURES = ROOT / "web" / "docs" / "images"
 WIDTH = 598  # of the help panel, in pixels
 STEPS, CFG, SAMPLER = 30, 3.0, ("ddim", "ddim_uniform")
+LOOKS = 8  # steps at which is recorded where targets look
 GIVEN = ((3, {"striped", "inked", "dotted"}), (5, {"plain", "chalked", "flat", "dark"}))
 """The given icons: a seed, and what their styles have."""
 
@@ -42,6 +44,8 @@ class Artist:
     def __init__(self, loaded: Loaded) -> None:
         self.loaded = loaded
         self.icons = [{"samples": loaded.vae.encode(given_icon(seed, words))} for seed, words in GIVEN]
+        self.records: dict[Plan, Any] = {}
+        """Of plans that are looked at: what Record Attention gives."""
         self._sampled: dict[Plan, Tensor] = {}
         self._inverted: dict[Inversion, Any] = {}
 
@@ -65,6 +69,8 @@ class Artist:
         model = shared(self.loaded.model, None if plan.sharing is None else dict(plan.sharing))
         if plan.one_by_one:
             return self._one_by_one(plan, model)
+        if plan.looked:
+            model, self.records[plan] = recorded(model)
         model, latent, positive = self._prepare(plan, model)
         return self._run(plan, model, latent, positive)
 
@@ -160,7 +166,15 @@ class Artist:
 def masked(model: Any, wanted: Masked) -> Any:
     from style_aligned.nodes.masks import StyleAlignedMasks
 
-    return StyleAlignedMasks.execute(model, *(named_mask(name) for name in (wanted.style, wanted.target))).result[0]
+    style, target = named_mask(wanted.style), named_mask(wanted.target)
+    return StyleAlignedMasks.execute(model, style, target, wanted.protect_content).result[0]
+
+
+def recorded(model: Any) -> tuple[Any, Any]:
+    """The model, and the record of where its targets look."""
+    from style_aligned.nodes.attention_map import StyleAlignedRecordAttention
+
+    return StyleAlignedRecordAttention.execute(model, LOOKS).result
 
 
 def named_mask(name: str | None) -> Tensor | None:
@@ -202,18 +216,19 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def draw(picture: Picture, artist: Artist, path: Path) -> None:
-    if picture.measured:
-        shown = report(
-            picture, artist
-        )  # has more colours than a strip, of soft edges: evenly chosen ones are fewer bytes
-        shown.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(path, optimize=True)
+    if picture.measured or picture.mapped == "sheet":
+        sheet = as_wide_as_the_panel((report if picture.measured else help_maps.sheet)(picture, artist))
+        # it has more colours than a strip, of soft edges: evenly chosen ones are fewer bytes
+        sheet.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(path, optimize=True)
+    elif picture.mapped:
+        save(strip(picture.columns, help_maps.rows(picture, artist)), path)
     else:
         save_strip(picture, artist, path)
     print(f"{path.name}: {path.stat().st_size / 1024:.0f} KB", flush=True)
 
 
-def report(picture: Picture, artist: Artist) -> Image.Image:
-    """What the node Report shows of the rows, as wide as the help panel."""
+def report(picture: Picture, artist: Artist) -> Tensor:
+    """What the node Report shows of the rows."""
     from style_aligned.shared_attention.report.drawing import drawn
     from style_aligned.shared_attention.report.measure import measure
 
@@ -221,7 +236,12 @@ def report(picture: Picture, artist: Artist) -> Image.Image:
     for heading, plan in picture.rows.items():
         icons_of_row = np.stack([np.asarray(icon, np.float32) / 255 for icon in artist.draw(plan)])
         sets.append(measure(heading, torch.from_numpy(icons_of_row), None))
-    shown = Image.fromarray((drawn(sets)[0] * 255).round().byte().numpy())
+    return drawn(sets)
+
+
+def as_wide_as_the_panel(sheet: Tensor) -> Image.Image:
+    """sheet: (1, height, width, 3)."""
+    shown = Image.fromarray((sheet[0] * 255).round().byte().numpy())
     return shown.resize((WIDTH, round(shown.height * WIDTH / shown.width)), Image.Resampling.LANCZOS)
 
 

@@ -46,10 +46,11 @@ class Apart:
 
 @dataclass(frozen=True)
 class Masked:
-    """Masks over halves of the pictures, by their names in help_pictures: Masks' inputs."""
+    """Masks over halves of the pictures, by their names in help_pictures, and the protection: Masks' inputs."""
 
     style: str | None = None
     target: str | None = None
+    protect_content: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Plan:
     apart: Apart | None = None
     masked: Masked | None = None
     one_by_one: bool = False  # the first one is recorded, and each of the others drawn alone
+    looked: tuple[float, float] | None = None  # where the targets look is recorded, and shown from here to there
     seed: int = SEED
 
 
@@ -72,6 +74,7 @@ class Picture:
     """A picture of a help page: a row for each value of a setting, in columns that all rows share.
 
     references: how many of the columns have them. measured: as the node Report shows the rows, in place of a strip.
+    mapped: what is shown of where targets look, of those in help_maps; in place of their pictures.
     """
 
     name: str
@@ -79,11 +82,12 @@ class Picture:
     columns: tuple[str, ...] = ("reference", *SUBJECTS[1:])
     references: int = 1
     measured: bool = False
+    mapped: str = ""
 
 
 def pictures() -> list[Picture]:
     of_settings = [*_share_attention(), *_prompts(), *_reference_latent(), *_invert(), _kept_style(), *_reference()]
-    return [*of_settings, _record(), _report(), _masks()]
+    return [*of_settings, _record(), _report(), _masks(), *_attention()]
 
 
 def _share_attention() -> Iterator[Picture]:
@@ -226,4 +230,24 @@ def _masks() -> Picture:
             "style_mask: all but the middle": Plan(masked=Masked(style="border")),
             "target_mask: the right half": Plan(masked=Masked(target="right half")),
         },
+    )
+
+
+def _attention() -> Iterator[Picture]:
+    yield Picture("attention_map", {"": Plan(looked=(0.0, 1.0))}, mapped="sheet")
+    yield Picture(
+        "attention_steps",
+        {
+            f"{start:.0%} to {end:.0%} of the steps": Plan(looked=(start, end))
+            for start, end in ((0.0, 0.25), (0.25, 0.75), (0.75, 1.0))
+        },
+        mapped="mass",
+    )
+    yield Picture(
+        "protect_content",
+        {
+            f"protect_content {amount:g}": Plan(looked=(0.0, 1.0), masked=Masked(protect_content=amount))
+            for amount in (0.0, 0.5, 1.0)
+        },
+        mapped="places",
     )

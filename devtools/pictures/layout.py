@@ -59,12 +59,15 @@ SIZES = {
     "ModelSamplingAuraFlow": (62, 80),
     "PreviewImage": (340, 340),
     "SaveImage": (340, 340),
+    "StyleAlignedAttentionMap": (420, 480),
     "StyleAlignedInvert": (174, 424),
     "StyleAlignedLoadStyle": (174, 204),
     "StyleAlignedPrompts": (230, 230),
     "StyleAlignedRecord": (78, 96),
+    "StyleAlignedRecordAttention": (86, 108),
     "StyleAlignedReference": (210, 252),
     "StyleAlignedReferenceLatent": (198, 236),
+    "StyleAlignedReport": (340, 360),
     "StyleAlignedSaveStyle": (258, 284),
     "StyleAlignedShareAttention": (298, 298),
     "UNETLoader": (86, 108),
@@ -92,7 +95,7 @@ PLUMBING = {
     "VAEEncode",
 }
 """Nodes with nothing to set: always folded."""
-FILLING = ({"PreviewImage", "SaveImage"}, {"StyleAlignedPrompts"})
+FILLING = ({"PreviewImage", "SaveImage", "StyleAlignedAttentionMap", "StyleAlignedReport"}, {"StyleAlignedPrompts"})
 """Nodes that are the better the higher they are; the first that a column has take the height that it has left."""
 FOLDS = {"empty prompt": 1, "size": 2, "further step": 4, "part": 5, "note": 3, "further picture": 12}
 """What else may be folded in a graph that is too large, and how much is lost by it."""

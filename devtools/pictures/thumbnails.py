@@ -4,7 +4,8 @@
 
 Runs in the host's Python. The graphs run as they are but for what the small model needs: its checkpoint, its size, and
 icons in place of the host's example picture and its description. Graphs for transformers have the icon transformer.
-Where references take no place in the batch, the thumbnail shows them before the pictures.
+Where references take no place in the batch, the thumbnail shows them before the pictures. A graph with a map of where
+its set looked has that as its thumbnail.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from devtools import ROOT
 from devtools.comfyui.server import FLUX_CHECKPOINT, TOY_CHECKPOINT, Prompt, Server
@@ -43,6 +44,7 @@ CONTINUING = {"continue_style", "reference_long_set"}  # load what "save_style" 
 ENLARGED = 1.25  # by a second pass: at more the icon model draws one icon beside the other
 GIVEN = {"StyleAlignedReference": "reference", "SetLatentNoiseMask": "samples"}
 """Of nodes with a picture that is none of the drawn ones: the input that has its latent."""
+MAP = "StyleAlignedAttentionMap"
 LOADED = {"UNETLoader": 0, "CLIPLoader": 1, "DualCLIPLoader": 1, "VAELoader": 2}
 """Of nodes that load a part of a model: the output of a checkpoint's loader that has it."""
 LOADER = "icon transformer"
@@ -159,13 +161,20 @@ def with_given(prompt: Prompt) -> Prompt:
     return {**prompt, **previews}
 
 
-def drawn(server: Server, prompt: Prompt) -> tuple[list[Image.Image], list[Image.Image]]:
-    """The pictures that the prompt takes something from, and those that it saves."""
+def drawn(server: Server, prompt: Prompt) -> tuple[list[Image.Image], ...]:
+    """The pictures that the prompt takes something from, those that it saves, and its maps."""
     images = server.run(with_given(prompt)).images
     given = [name for name in sorted(images) if name.startswith("given")]
     saved = [name for name in images if name in prompt and prompt[name]["class_type"] == "SaveImage"]
-    opened = [[Image.open(file).convert("RGB") for name in names for file in images[name]] for names in (given, saved)]
-    return opened[0], opened[1]
+    maps = [name for name in images if name in prompt and prompt[name]["class_type"] == MAP]
+    every = (given, saved, maps)
+    return tuple([Image.open(file).convert("RGB") for name in names for file in images[name]] for names in every)
+
+
+def fitted(picture: Image.Image) -> Image.Image:
+    """A picture of any size in the middle of a thumbnail, on its own colour."""
+    side = (THUMBNAIL_SIZE, THUMBNAIL_SIZE)
+    return ImageOps.pad(picture, side, Image.Resampling.LANCZOS, color=picture.getpixel((0, 0)))
 
 
 def beside_given(given: Sequence[Image.Image], pictures: Sequence[Image.Image], mixed: bool) -> list[list[Image.Image]]:
@@ -232,9 +241,14 @@ def main() -> None:
             prompt = (
                 with_icon_transformer(graph, info) if transformer else to_prompt(with_icon_model(graph, info), info)
             )
-            given, pictures = drawn(server, prompt)
+            given, pictures, maps = drawn(server, prompt)
             weights = {node["inputs"]["weight"] for node in prompt.values() if "weight" in node["inputs"]}
-            sheet = sheet_of_rows(beside_given(given, pictures, len(weights) > 1)) if given else contact_sheet(pictures)
+            if maps:
+                sheet = fitted(maps[0])
+            elif given:
+                sheet = sheet_of_rows(beside_given(given, pictures, len(weights) > 1))
+            else:
+                sheet = contact_sheet(pictures)
             thumbnail = path.with_suffix(".jpg")
             sheet.save(thumbnail, quality=88, subsampling=0, optimize=True)
             print(f"{thumbnail}: {len(pictures)} pictures, {thumbnail.stat().st_size / 1024:.0f} KB")

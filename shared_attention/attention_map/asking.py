@@ -36,9 +36,9 @@ def in_words(what: str, point: tuple[float, float]) -> str:
 def _around(point: tuple[float, float], size: tuple[int, int]) -> Tensor:
     """One in the field around the point."""
     at = torch.zeros(size)
-    spans = [
-        slice(round(max(0.0, place - 0.5 / FINEST) * side), max(1, round((place + 0.5 / FINEST) * side)))
-        for place, side in zip((point[1], point[0]), size, strict=True)
-    ]
+    spans = []
+    for place, side in zip((point[1], point[0]), size, strict=True):
+        start = min(round(max(0.0, place - 0.5 / FINEST) * side), side - 1)
+        spans.append(slice(start, max(start + 1, round((place + 0.5 / FINEST) * side))))
     at[spans[0], spans[1]] = 1.0
     return at

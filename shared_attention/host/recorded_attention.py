@@ -92,12 +92,18 @@ class Looking:
         if not references:
             return
         own = Projections(*(self._asked(x) for x in aligned))
-        others = [each._replace(key=self._asked(each.key), value=self._asked(each.value)) for each in references]
+        others = [self._asked_of(each) for each in references]
         rows = len(aligned.query) * aligned.query.shape[1]
         if mask is not None and len(mask) == rows and rows > 1:
             mask = self._asked(mask.view(-1, aligned.query.shape[1], *mask.shape[1:])).flatten(0, 1)
         seen = look(own, others, grid, scale, attend, mask, heads, target_mask)
         self.looks.append(Look(layer, self.progress, self.targets, tuple(seen)))
+
+    def _asked_of(self, reference: Extension) -> Extension:
+        key, value, counts = self._asked(reference.key), self._asked(reference.value), reference.counts
+        if counts is not None and counts.ndim > 1:
+            counts = self._asked(counts)
+        return reference._replace(key=key, value=value, counts=counts)
 
     def _asked(self, x: Tensor) -> Tensor:
         """Of `x` (chunks, ...)."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..conditioning import Conditioning, first_row
 from ..style_file import Style
+from ..subject_words import without_words
 from ..trajectory import Trajectory
 from .recorded_path import RecordedPath, matching_trajectory
 from .reference_latent import kind_of, one_image
@@ -26,7 +27,8 @@ def style_of(
     samples = one_image(model, reference)
     path = matching_trajectory(model, samples, trajectory)
     kind, latent_format = kind_of(model)
-    return Style(samples, kind, latent_format, path, conditioning and first_row(conditioning), prompt)
+    text = without_words(first_row(conditioning)) if conditioning else conditioning
+    return Style(samples, kind, latent_format, path, text, prompt)
 
 
 def require_model(model: Any, style: Style, name: str) -> None:

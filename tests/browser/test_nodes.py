@@ -58,6 +58,8 @@ def test_all_are_found_by_the_words_of_a_user(bench, words: str):
         ("redux", "Reference"),
         ("untwisting rope", "Positions"),
         ("stylealigned", "Prompts"),
+        ("attention map", "Attention Map"),
+        ("style leakage", "Masks"),
     ],
 )
 def test_some_are_found_by_what_others_call_such_nodes(bench, words: str, title: str):

@@ -15,6 +15,7 @@ import torch
 from comfy import sd1_clip
 from sampling import sample, shared
 from style_aligned.nodes.prompts import StyleAlignedPrompts
+from style_aligned.shared_attention.subject_words import WORDS
 from tiny_models import CONTEXT, conditioning, randomise, tiny_model
 
 _TINY = {"hidden_size": CONTEXT, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 3}
@@ -130,6 +131,13 @@ def test_a_given_reference_is_the_first_row_and_every_line_a_target(clip):
     if alone_options.get("pooled_output") is not None:
         pooled = [given[0][1]["pooled_output"][:1], alone_options["pooled_output"]]
         assert torch.equal(options["pooled_output"], torch.cat(pooled))
+
+
+def test_a_reference_from_another_set_keeps_where_its_words_are(clip):
+    """Those of its own line, of which its targets' say nothing."""
+    first = StyleAlignedPrompts.execute(clip, "a red bull\na dog", "ink").result[0]
+    [[_, options]] = StyleAlignedPrompts.execute(clip, "a cat\na house", "ink", first).result[0]
+    assert options[WORDS].of.keys() == {"a", "red", "bull"}
 
 
 def test_a_reference_alone_with_one_line():

@@ -14,6 +14,7 @@ from sampling import noise
 from style_aligned.nodes.reference_latent import StyleAlignedReferenceLatent
 from style_aligned.nodes.style_files import StyleAlignedLoadStyle, StyleAlignedSaveStyle
 from style_aligned.shared_attention.host import style_folder
+from style_aligned.shared_attention.subject_words import WORDS, Words
 from style_aligned.shared_attention.trajectory import LatentSpace, Trajectory
 from tiny_models import conditioning, tiny_model
 
@@ -60,6 +61,15 @@ def load(name: str, model=None) -> tuple[Any, ...]:
 def listed() -> list[str]:
     [name, _] = StyleAlignedLoadStyle.define_schema().inputs
     return name.options
+
+
+def test_where_the_words_of_a_prompt_are_is_not_kept(model):
+    text = conditioning(1)
+    text[0][1][WORDS] = Words({"cat": (1,)}, text[0][0].shape[1])
+    _, _, loaded, _ = load(save(model, conditioning=text))
+    assert torch.equal(loaded[0][0], text[0][0])
+    assert WORDS in text[0][1]
+    assert WORDS not in loaded[0][1]
 
 
 def test_a_style_is_loaded_as_it_was_saved(model):

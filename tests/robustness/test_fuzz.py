@@ -71,8 +71,12 @@ def divides_by_nought(run: Run) -> bool:
 def test_what_goes_wrong_without_the_pack_too_is_the_hosts(campaign: Campaign):
     """Here the scheduler, which divides by nought for a single step, in a graph that saves a style as well."""
     runs = (random_run(SEED, number, campaign.object_info) for number in range(10_000))
-    plain = (run for run in runs if not run.trouble and not {APART, REFERENCE} & run.nodes.keys())
+    others = {APART, REFERENCE, *HOST_PATCHES}
+    plain = (run for run in runs if not run.trouble and not others & run.nodes.keys())
     run = next(run for run in plain if SAVE in run.nodes and divides_by_nought(run))
+    for node in run.prompt.values():
+        if "sampler_name" in node["inputs"]:
+            node["inputs"]["sampler_name"] = "euler"  # some samplers get over it
     assert campaign.outcome(run) == Outcome(HOST, "the samples are not finite")
 
 

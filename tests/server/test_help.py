@@ -25,7 +25,7 @@ PAGES = ROOT / "web" / "docs"
 NODES = sorted(page.stem for page in PAGES.glob("*.md"))
 PICTURE = re.compile(r"!\[(?P<text>[^]]*)\]\((?P<link>[^)\s]+)\)")
 MOST_BYTES = 60_000
-MOST_BYTES_IN_ALL = 700_000  # of web/ and locales/ together: the published package stays well below 2 MB
+MOST_BYTES_IN_ALL = 850_000  # of web/ and locales/ together: the published package stays well below 2 MB
 
 
 def fetch(server: Server, path: str) -> tuple[str, bytes]:

@@ -25,6 +25,8 @@ CALLED = {
     "untwisting rope": {"Positions"},
     "consistent characters": {"ShareAttention"},
     "style library": {"SaveStyle", "LoadStyle"},
+    "attention heatmap": {"RecordAttention", "AttentionMap"},
+    "style leakage": {"RecordAttention", "AttentionMap", "Masks"},
 }
 """What people type who know such nodes by other names, and whom it should lead where."""
 CONTRACT = ("category", "display_name", "input", "output", "output_name", "output_is_list", "output_node")

@@ -15,8 +15,9 @@ from devtools.comfyui.workflow import bypass, matching, set_widget, widget_value
 from devtools.pictures.thumbnails import LINE_PICTURE, PICTURE_SIZE, WORKFLOWS
 
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in WORKFLOWS.glob("*.json")}
-NAMES = sorted(name for name, text in TEXTS.items() if '"StyleAlignedReference"' not in text)
-"""Those whose reference is the first of the batch; the others have tests of their own."""
+OTHERS = ('"StyleAlignedReference"', '"StyleAlignedAttentionMap"')
+NAMES = sorted(name for name, text in TEXTS.items() if not any(node in text for node in OTHERS))
+"""Those whose reference is the first of the batch, and that show no map; the others have tests of their own."""
 TRANSFORMERS = [name for name in NAMES if "UNETLoader" in TEXTS[name]]
 SHARING = "StyleAlignedShareAttention"
 NOT_WHOLE = re.compile(r".*(?:unet missing|unet unexpected|clip missing|Missing VAE keys|left over keys).*")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from devtools.pictures import help_pictures, help_plans
+from devtools.pictures import help_maps, help_pictures, help_plans
 from devtools.pictures.help_pictures import Artist, style_folder
 
 BY_NAME = {picture.name: picture for picture in help_plans.pictures()}
@@ -46,6 +48,23 @@ def test_a_setting_changes_the_targets_and_not_the_reference(draw, name: str) ->
     for row in others:
         assert np.array_equal(row[0], first[0])
         assert all(not np.array_equal(*pair) for pair in zip(row[1:], first[1:], strict=True))
+
+
+def test_looking_changes_no_picture(draw) -> None:
+    _, shared = draw("share_attention")
+    for row in draw("attention_steps"):
+        assert np.array_equal(row, shared)
+
+
+@pytest.mark.parametrize("name", ["attention_steps", "protect_content"])
+def test_heat_maps_stand_behind_the_reference_and_differ_between_rows(icon_model, monkeypatch, name: str) -> None:
+    monkeypatch.setattr(help_pictures, "STEPS", 8)
+    with torch.inference_mode():
+        rows = help_maps.rows(BY_NAME[name], Artist(icon_model))
+    assert {len(row.pictures) for row in rows} == {len(BY_NAME[name].columns)}
+    maps = [np.stack([np.asarray(each) for each in row.pictures[1:]]) for row in rows]
+    assert all(not np.array_equal(*pair) for pair in itertools.combinations(maps, 2))
+    assert all(re.search(r": \d\d\.\d% on the reference$", row.heading) for row in rows)
 
 
 def test_a_kept_style_comes_from_its_file(draw) -> None:

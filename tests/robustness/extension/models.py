@@ -93,21 +93,28 @@ def _made(family: str) -> Any:
     return model
 
 
-class TinyClip:
-    """Encodes every text as noise of its own, the longer ones in more pieces; for every family's text width.
+START, END = -1, -2
 
-    tokens: of a piece. UNets' text encoders have pieces of 77, which Prompts repeats; of others' it makes lines.
+
+class TinyClip:
+    """Cuts a text into its words, and encodes it as noise of its own; for every family's text width.
+
+    tokens: of a piece; the longer a text, the more pieces. UNets' text encoders have pieces of 77, which Prompts
+    repeats; of others' it makes lines.
     """
 
     def __init__(self, tokens: int = 8) -> None:
         self.tokens = tokens
 
-    def tokenize(self, text: str) -> str:
-        return text
+    def tokenize(self, text: str) -> dict[str, list[list[tuple[int, float]]]]:
+        count = self.tokens * (1 + len(text) // 40)
+        words = [zlib.crc32(word.encode("utf-8", "replace")) for word in text.split()]
+        framed = [START, *words][: count - 1]
+        return {"l": [[(token, 1.0) for token in (*framed, *[END] * (count - len(framed)))]]}
 
-    def encode_from_tokens_scheduled(self, text: str) -> list[list[Any]]:
-        seed = zlib.crc32(text.encode("utf-8", "replace"))
-        return tiny_models.conditioning(1, self.tokens * (1 + len(text) // 40), seed)
+    def encode_from_tokens_scheduled(self, tokens: dict[str, list[list[tuple[int, float]]]]) -> list[list[Any]]:
+        [[*piece]] = tokens["l"]
+        return tiny_models.conditioning(1, len(piece), seed=zlib.crc32(repr(piece).encode()))
 
 
 def latent_of(kind: str, images: int, height: int, width: int, seed: int) -> torch.Tensor:

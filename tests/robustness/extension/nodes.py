@@ -150,6 +150,23 @@ def distance(row: torch.Tensor, reference: torch.Tensor) -> float:
     return float((row - reference).abs().max() / reference.abs().max())
 
 
+class TestPictures(io.ComfyNode):
+    """What is sampled as pictures, without a decoder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleAlignedTestPictures",
+            category=CATEGORY,
+            inputs=[io.Latent.Input("latent")],
+            outputs=[io.Image.Output()],
+        )
+
+    @classmethod
+    def execute(cls, latent: dict[str, Any]) -> io.NodeOutput:
+        return io.NodeOutput(latent["samples"][:, :3].sigmoid().nan_to_num().movedim(1, -1).float().cpu())
+
+
 class TestRemains(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -168,7 +185,7 @@ class TestRemains(io.ComfyNode):
 
 class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [TestModel, TestClip, TestConditioning, TestLatent, TestTrouble, TestResult, TestRemains]
+        return [TestModel, TestClip, TestConditioning, TestLatent, TestTrouble, TestResult, TestPictures, TestRemains]
 
 
 async def comfy_entrypoint() -> TestExtension:
