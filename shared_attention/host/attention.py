@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from comfy.patcher_extension import WrappersMP
@@ -201,35 +202,16 @@ class SharedAttention:
             return cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
         size = (int(x.shape[-2]), int(x.shape[-1]))
         source = _source(run, len(x), options, c_crossattn, size)
-        target, looking, finding = None, None, None
-        settings = masks.masks_of(options)
-        if source is not None and not isinstance(source, Recording):
-            target = masks.target_mask(run, options, source.rows, size)
-            looking = run.watch.over_call(run, options, float(t[0]), source.rows, size) if run.watch else None
-        if source is not None and source.rows.has_references and source.subject is not None:
-            source.subject.at(float(t[0]))
-            words, text = options.get(subject.KEY), 0 if c_crossattn is None else c_crossattn.shape[1]
-            kinds, chunks = options.get("cond_or_uncond", ()), source.rows.chunks
-            finding = subject.finding(run, source.subject, words, settings.subject, chunks, kinds, text)
+        on, layers = source if self._is_on_at(t[0], base_model) else None, family.selection(self.layers)
+        call = Call(run, on, self.settings, layers, size=size)
+        if source is not None:
+            call = _steered(call, source, t, options, 0 if c_crossattn is None else c_crossattn.shape[1])
         for key in _UNKNOWN_TO_THE_MODEL:
             options.pop(key, None)
         if source is not None:
             family.check_call(kwargs)
         if source is not None and self.reference_without_control and self._is_on():
             control = without_control(control, source.rows)
-        on = source if self._is_on_at(t[0], base_model) else None
-        layers = family.selection(self.layers)
-        call = Call(
-            run,
-            on,
-            self.settings,
-            layers,
-            size=size,
-            target_mask=target,
-            looking=looking,
-            finding=finding,
-            protect_content=settings.protect_content,
-        )
         run.model_calls += 1
         run.calls_to_share += call.source is not None
         token = current_call.set(call)
@@ -238,7 +220,7 @@ class SharedAttention:
                 out = cast(Tensor, executor(x, t, c_concat, c_crossattn, control, options, **kwargs))
         finally:
             current_call.reset(token)
-        if on is not None and finding is not None and not finding.subject.is_found:
+        if call.source is not None and call.finding is not None and not call.finding.subject.is_found:
             run.report("protect_content finds no subject in this model: no layer that shares attends to text.")
         return out
 
@@ -249,6 +231,24 @@ class SharedAttention:
         if self.sampling_range.is_whole:
             return True
         return self.sampling_range.contains(float(sigma), base_model.model_sampling.percent_to_sigma)
+
+
+def _steered(call: Call, source: Source, t: Tensor, options: Options, text: int) -> Call:
+    """The call with what is to be seen and steered in it.
+
+    t: the noise level of each row. options: as the host hands them on. text: how many tokens it has.
+    """
+    run, settings = call.run, masks.masks_of(options)
+    call = replace(call, protect_content=settings.protect_content)
+    if source.rows.has_references and source.subject is not None:
+        source.subject.at(float(t[0]))
+        words, kinds, chunks = options.get(subject.KEY), options.get("cond_or_uncond", ()), source.rows.chunks
+        found = subject.finding(run, source.subject, words, settings.subject, chunks, kinds, text)
+        call = replace(call, finding=found)
+    if isinstance(source, Recording) or call.size is None:
+        return call
+    looking = run.watch.over_call(run, options, float(t[0]), source.rows, call.size) if run.watch else None
+    return replace(call, target_mask=masks.target_mask(run, options, source.rows, call.size), looking=looking)
 
 
 def around_prediction(executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Tensor:
