@@ -96,8 +96,7 @@ def tiny_svd() -> comfy.model_patcher.ModelPatcher:
         "merge_strategy": "learned_with_images",
         "merge_factor": 0.0,
         "video_kernel_size": [3, 1, 1],
-        "num_head_channels": 16,
-        "num_heads": -1,
+        **_HEADS_OF_64,
     }
     return unfilled(comfy.supported_models.SVD_img2vid({**COMMON_UNET, **temporal}))
 

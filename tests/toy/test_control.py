@@ -57,7 +57,7 @@ def test_pictures_show_the_shapes_of_their_hints(icon_model, training, tmp_path)
     def shown(*conditionings):
         [latent] = nodes.KSampler().sample(*arguments, *conditionings, empty)
         [pictures] = nodes.VAEDecode().decode(icon_model.vae, latent)
-        return [icons.SHAPES[label] for label in judge.load().read(pictures).labels[:, 0]]
+        return [judge.HEADS["shape"][label] for label in judge.load().read(pictures).labels[:, 0]]
 
     guided, free = (
         sum(found == shape for found, shape in zip(shown(*pair), shapes, strict=True))
