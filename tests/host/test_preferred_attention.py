@@ -7,9 +7,11 @@ from oracle_model import OracleModel
 from oracles import relative_error
 from preferring import Asked, ask, know_preferences
 from sampling import sample, shared
+from style_aligned.nodes.masks import StyleAlignedMasks
 from tiny_models import tiny_model
 
 LAYER = "input_blocks.1.1.transformer_blocks.0.attn1"
+TEXT_LAYER = "input_blocks.1.1.transformer_blocks.0.attn2"
 ONE_STEP = {"steps": 1, "cfg": 2.0}
 
 
@@ -35,4 +37,11 @@ def test_where_it_shares(model, asked: Asked, options: dict):
 @pytest.mark.parametrize("options", [{"end_percent": 0.0}, {"blocks": "middle.0"}], ids=str)
 def test_where_it_does_not(model, asked: Asked, options: dict):
     sample(shared(model, **options), **ONE_STEP)
+    assert asked.masks == [None]
+
+
+def test_in_attention_to_text_that_is_searched(model, monkeypatch: pytest.MonkeyPatch):
+    know_preferences(monkeypatch)
+    asked = ask(monkeypatch, model.model.diffusion_model.get_submodule(TEXT_LAYER))
+    sample(StyleAlignedMasks.execute(shared(model), None, None, 1.0, "").result[0], **ONE_STEP)
     assert asked.masks == [None]

@@ -39,7 +39,7 @@ from .unet_attentions import (
 )
 
 _CROSS = "cross-attention"
-"""A note of a call: with the key of an attention to text, what another node had put there."""
+"""Note of a call: by BlockKey what other nodes have put at attentions to text, and what the checkpoint asks of them."""
 _ASKED = "asked"
 """Note of a call: by BlockKey what the checkpoint asks of some self-attentions."""
 
@@ -85,11 +85,11 @@ class UNetFamily:
         keys = list(self_attentions(unet, call.run.report))
         # All of them, selected or not and on or off: a compiled model is made for the replacements of its first call.
         call.previous.update(replace_attention(options, "attn1", keys, shared_self_attention))
-        call.notes[_ASKED] = preferences(unet)
+        call.notes[_ASKED] = preferences(unet, "attn1")
         if call.run.subject is not None:
             keys = list(cross_attentions(unet))
             before = replace_attention(options, "attn2", keys, searched_cross_attention)
-            call.notes.update({(_CROSS, key): replacement for key, replacement in before.items()})
+            call.notes[_CROSS] = before, preferences(unet, "attn2")
         if call.source is None or not call.settings.share_group_norm:
             yield
             return
@@ -102,7 +102,9 @@ def searched_cross_attention(query: Tensor, key: Tensor, value: Tensor, options:
     """The attention to text, as it is; on the way it is looked where the reference's picture shows its subject."""
     call = current_call.get()
     slot: BlockKey = (*options["block"][:2], options["block_index"])
-    previous = call.notes.get((_CROSS, slot)) if call is not None else None
+    known: tuple[dict[BlockKey, Replacement], dict[BlockKey, Any]] = ({}, {})
+    before, preferred = call.notes.get(_CROSS, known) if call is not None else known
+    previous: Replacement | None = before.get(slot)
     if call is not None and call.finding is not None and call.source is not None:
         finding, rows = call.finding, call.source.rows
         grid = grid_of(query.shape[1], *call.size) if call.size else None
@@ -111,7 +113,9 @@ def searched_cross_attention(query: Tensor, key: Tensor, value: Tensor, options:
             with torch.no_grad():
                 found = plain_attention(options, own[0], own[1], finding.values(own[1]))
             finding.add(found, (1, *grid))
-    return previous(query, key, value, options) if previous else plain_attention(options, query, key, value)
+    if previous:
+        return previous(query, key, value, options)
+    return plain_attention(options, query, key, value, asked=preferred.get(slot))
 
 
 @uncompiled

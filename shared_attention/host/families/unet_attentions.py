@@ -47,9 +47,9 @@ def _transformer_blocks(unet: Any) -> Iterator[tuple[BlockKey, Any]]:
                     yield (section, number, index), transformer
 
 
-def preferences(unet: Any) -> dict[BlockKey, Any]:
-    """What the checkpoint asks of each self-attention: a replacement has to hand it on, or it is lost."""
-    asked = {key: preference(transformer.attn1) for key, transformer in _transformer_blocks(unet)}
+def preferences(unet: Any, kind: str) -> dict[BlockKey, Any]:
+    """What the checkpoint asks of attentions of the host's `kind`: a replacement has to hand it on, or it is lost."""
+    asked = {key: preference(getattr(transformer, kind)) for key, transformer in _transformer_blocks(unet)}
     return {key: each for key, each in asked.items() if each is not None}
 
 
