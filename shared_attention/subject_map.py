@@ -38,7 +38,7 @@ class SubjectMap:
         if self._found:
             new = torch.stack(self._found).mean(0)
             self._known = new if self._known is None else torch.lerp(self._known, new, 0.5)
-            self._found, self._mask = [], Mask(subject_in(self._known)[None].cpu())
+            self._found, self._mask = [], Mask(subject_in(self._known.cpu())[None])  # not every GPU has float64
 
     def add(self, mass: Tensor, grid: Grid) -> None:
         """A layer has found this mass on the subject's words, (tokens,) of the reference's picture."""

@@ -72,25 +72,30 @@ def _map_of(number: int, looks: Sequence[Look]) -> TargetMap:
     own = [look for look in looks if number in look.targets]
     seen = [(each, look.targets.index(number)) for look in own for each in look.seen]
     references = range(1 + max(each.reference for each, _ in seen))
+    # Of a reference whose mask leaves none of its tokens in a layer, nothing is seen there.
     of_each = [[(each, row) for each, row in seen if each.reference == reference] for reference in references]
+    finest, coarse = _finest([each.mass for each, _ in seen]), _finest([each.places for each, _ in seen])
+    masses = [_summed([each.mass[row, ..., None] for each, row in one], finest, 1)[..., 0] for one in of_each]
+    fields = [_summed([_fields(*pair) for pair in one], coarse, FINEST**2) for one in of_each]
     return TargetMap(
-        torch.stack([_summed([each.mass[row, ..., None] for each, row in one])[..., 0] for one in of_each]) / len(own),
-        torch.stack([_fields(one) for one in of_each]) / len(own),
+        torch.stack(masses) / len(own), torch.stack(fields).view(len(fields), *coarse, FINEST, FINEST) / len(own)
     )
 
 
-def _summed(maps: Sequence[Tensor]) -> Tensor:
-    """Of maps (rows, columns, values) at the size of the finest."""
-    rows, columns = (max(each.shape[axis] for each in maps) for axis in (0, 1))
-    resized = [interpolate(each.movedim(-1, 0)[None], (rows, columns), mode="bilinear")[0] for each in maps]
-    return torch.stack(resized).sum(0).movedim(0, -1)
+def _finest(maps: Sequence[Tensor]) -> tuple[int, int]:
+    """The most rows and columns of maps (targets, rows, columns, ...)."""
+    return max(each.shape[1] for each in maps), max(each.shape[2] for each in maps)
 
 
-def _fields(seen: Sequence[tuple[Seen, int]]) -> Tensor:
-    """The sum of what was seen of regions by the target in a row, on the common fields."""
-    spread = [_spread(_spread(each.places[row].float(), -1, each.tokens[1]), -2, each.tokens[0]) for each, row in seen]
-    summed = _summed([each.flatten(-2) for each in spread])
-    return summed.view(*summed.shape[:-1], FINEST, FINEST)
+def _summed(maps: Sequence[Tensor], size: tuple[int, int], values: int) -> Tensor:
+    """Of maps (rows, columns, values), at one size."""
+    resized = [interpolate(each.movedim(-1, 0)[None], size, mode="bilinear")[0] for each in maps]
+    return torch.stack([torch.zeros(values, *size), *resized]).sum(0).movedim(0, -1)
+
+
+def _fields(seen: Seen, row: int) -> Tensor:
+    """What the target in a row saw of regions, on the common fields: (rows, columns, fields)."""
+    return _spread(_spread(seen.places[row].float(), -1, seen.tokens[1]), -2, seen.tokens[0]).flatten(-2)
 
 
 def _spread(shares: Tensor, axis: int, tokens: int) -> Tensor:
