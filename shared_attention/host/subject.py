@@ -74,15 +74,14 @@ def finding(
             "Style Aligned: Prompts, and connect that to the sampler, or to the conditioning of Reference."
         )
         return None
-    places, times = words.places(wanted), text // words.tokens
+    places = words.places(wanted)
     if not places:
         run.report(
             f"protect_content does nothing: the reference's prompt has none of the words {wanted!r}. Write words of "
             "its prompt in subject, or nothing for all of them."
         )
         return None
-    if text % words.tokens:
+    if text % words.tokens:  # of repeated tokens each copy has as much as the first, which says where it is, too
         run.report("protect_content does nothing: this model reads its prompt otherwise than as it was encoded.")
         return None
-    repeated = [place + number * words.tokens for number in range(times) for place in places]
-    return Finding(subject, text, tuple(repeated), asked)
+    return Finding(subject, text, places, asked)

@@ -154,7 +154,7 @@ def test_lines_of_unlike_length() -> None:
 
 
 def test_a_prompt_that_is_repeated_to_the_length_of_another() -> None:
-    """The negative is longer, so the host repeats the positive's tokens, and its words with them."""
+    """The negative is longer, so the host repeats the positive's tokens: the words of one copy say where it is."""
     model = protected(shared(tiny_model("sd15"), **STRONG))
     [[short, options]] = conditioning(3, seed=1)
     tokens = short.shape[1]
