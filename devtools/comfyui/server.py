@@ -22,7 +22,7 @@ from devtools.comfyui.client import Client, Progress, Prompt, PromptFailed, Prom
 
 __all__ = ["Client", "Progress", "Prompt", "PromptFailed", "PromptRejected", "Result", "Server", "ServerError"]
 
-PACK_NAME = "comfyui-style-aligned"
+PACK_NAME = "style-aligned"
 TOY_NAME = "style-aligned-toy"
 TOY_CHECKPOINT = ROOT / "toy" / "icons.safetensors"
 FLUX_CHECKPOINT = ROOT / "toy" / "flux.safetensors"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from devtools.comfyui.client import PromptFailed, PromptRejected, Result
 from devtools.comfyui.server import PACK_NAME
-from devtools.fuzz.graphs import MAP, REPORT, SAVE, TEST, Run
+from devtools.fuzz.graphs import MAP, REPORT, SAVE, Run
 
 FINISHED, REFUSED, REJECTED = "finished", "refused by the pack", "rejected by ComfyUI's checks"
 TROUBLE, INTERRUPTED, HOST, BUG = "another node's trouble", "interrupted", "fails without the pack too", "BUG"
@@ -95,4 +96,4 @@ def is_clear(failure: PromptFailed) -> bool:
     frame = _LAST_FRAME.fullmatch(failure.traceback.rstrip())
     if frame is None or failure.exception_type != "ValueError":
         return False
-    return PACK_NAME in frame["file"] and TEST not in frame["file"] and frame["line"].lstrip().startswith("raise ")
+    return PACK_NAME in PurePath(frame["file"]).parts and frame["line"].lstrip().startswith("raise ")
