@@ -278,15 +278,16 @@ def test_prompts_rows_are_targets() -> None:
 
 @pytest.mark.thorough
 def test_compiled_models() -> None:
-    """Calls over references, over targets and without either have graphs of their own, whichever came first."""
+    """Calls that share nothing, over references, over targets: none takes another's graph, whichever came first."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
     from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 
     torch.compiler.reset()
-    plain = shared(small_model(), share_group_norm=True)
+    alone = small_model()
+    plain = shared(alone, share_group_norm=True)
     with_reference = apart(plain, picture(31, *OTHER_SIZE), weight=0.5)
     recording = StyleAlignedRecord.execute(plain).result[0]
-    for model in (with_reference, recording, plain, with_reference):
+    for model in (alone, with_reference, recording, alone, plain, with_reference):
         compiled = model.clone()
         set_torch_compile_wrapper(compiled, backend="eager", options={"guard_filter_fn": skip_torch_compile_dict})
         for images in (1, 2):
