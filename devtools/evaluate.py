@@ -21,17 +21,19 @@ from tqdm import tqdm
 from devtools.checkpoint_evaluation import program
 from devtools.comfyui.icon_model import ICON_MODELS
 from devtools.evaluation import drawing, model_quality, page, report
+from devtools.evaluation.attending import attention_to_reference
 from devtools.evaluation.drawing import SAMPLES, SAMPLES_AT_ONCE, Studio
 from devtools.evaluation.readings import Reading
 from devtools.evaluation.sets import plan
 from devtools.evaluation.shelf import Shelf, Task
 from devtools.evaluation.summary import COPIED, Goals, Values, consistency, distance_to, metrics
-from devtools.evaluation.variants import OF_HARD, OF_MODEL, SHOWN, VARIANTS, Variant
+from devtools.evaluation.variants import OF_HARD, OF_INSIDE, OF_MODEL, SHOWN, VARIANTS, Variant, inside
 from toy import judge
 from toy.precision import half_precision
 
 ROOT = Path(__file__).resolve().parent.parent
 BASELINES = ("plain", "picture-plain")
+ATTENDING_SETS = 20  # the share of attention hardly differs from set to set
 OF_A_CHECKPOINT = "With --checkpoint NAME: the same of a checkpoint of yours; see evaluate --checkpoint NAME --help."
 
 
@@ -40,9 +42,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", choices=OF_MODEL, default="unet", help="the icon model (default: %(default)s)")
     parser.add_argument("--sets", type=int, default=200, help="of five pictures, a variant (default: %(default)s)")
     keys = "; ".join(f"of {model}: {', '.join(keys)}" for model, keys in OF_MODEL.items())
-    parser.add_argument("--hard", action="store_true",
-                        help="sets that tempt to copy: a large reference off the centre, lines that do not say what to "
-                        "show")  # fmt: skip
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--hard", action="store_true",
+                      help="sets that tempt to copy: a large reference off the centre, lines that do not say what to "
+                      "show")  # fmt: skip
+    kind.add_argument("--inside", action="store_true",
+                      help="what each block and each part of sampling does alone, and how much of their attention "
+                      "targets give to the reference there")  # fmt: skip
     parser.add_argument("--variants", nargs="*", metavar="KEY", choices=VARIANTS,
                         help="beside the model alone; with none named, only the model's samples are judged "
                         f"(default: {keys})")  # fmt: skip
@@ -59,9 +65,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if chosen.sets < 2:
         parser.error("a confidence interval needs at least two sets")
     if chosen.variants is None:
-        chosen.variants = OF_HARD[chosen.model] if chosen.hard else OF_MODEL[chosen.model]
-    if chosen.hard and chosen.variants:
-        chosen.sheet, chosen.samples = chosen.sheet or chosen.variants[-1], 0
+        of = OF_HARD if chosen.hard else OF_INSIDE if chosen.inside else OF_MODEL
+        chosen.variants = of[chosen.model]
+    if (chosen.hard or chosen.inside) and chosen.variants:
+        chosen.sheet, chosen.samples = chosen.sheet or chosen.variants[-1 if chosen.hard else 0], 0
     chosen.sheet = chosen.sheet or SHOWN[chosen.model]
     return chosen
 
@@ -83,9 +90,10 @@ def main(arguments: Sequence[str]) -> int:
         "model": chosen.model, "hard": chosen.hard, "sets": chosen.sets,
         "steps": drawing.STEPS[chosen.model], "cfg": drawing.CFG, "sampler": f"{kind.sampler} {kind.scheduler}",
     }  # fmt: skip
-    name = f"evaluation{'' if chosen.model == 'unet' else f'-{chosen.model}'}{'-hard' if chosen.hard else ''}"
+    kinds = {"": True, "-flux": chosen.model == "flux", "-hard": chosen.hard, "-inside": chosen.inside}
+    name = "evaluation" + "".join(ending for ending, is_so in kinds.items() if is_so)
     made = chosen.out / name
-    tables = write(made, results, quality, settings)
+    tables = write(made, results, quality, settings, attention_inside(chosen) if chosen.inside else None)
     if results:
         shown = next(result for result in results if result.variant.key == chosen.sheet)
         sheet(shelf, shown, chosen.out / f"{name}-sets.png")
@@ -93,6 +101,13 @@ def main(arguments: Sequence[str]) -> int:
             page.publish(made, tables, ROOT / "docs")
     print(f"\nwrote {name}.md, {name}.json and pictures to {chosen.out}")
     return 0
+
+
+def attention_inside(chosen: argparse.Namespace) -> dict[str, float]:
+    """Of the variants in which some part shares, or all of them."""
+    every = OF_INSIDE[chosen.model]
+    parts = [key for key in chosen.variants if key in every[: 1 + len(inside(chosen.model))]]
+    return attention_to_reference(chosen.model, every[0], parts, min(chosen.sets, ATTENDING_SETS))
 
 
 def with_baselines(keys: Sequence[str]) -> list[Variant]:
@@ -167,14 +182,15 @@ def write(
     results: Sequence[report.Result],
     quality: Mapping[float, model_quality.Quality],
     settings: Mapping[str, object],
+    attention: Mapping[str, float] | None = None,
 ) -> dict[str, str]:
     """Tables as `name`.md and .json, and the plot beside them; the tables."""
-    tables = tables_of(results, quality, bool(settings["hard"]))
+    tables = tables_of(results, quality, bool(settings["hard"]), attention)
     text = "\n\n".join(tables.values()) + "\n"
     print(text)
     name.parent.mkdir(parents=True, exist_ok=True)
     name.with_suffix(".md").write_text(text, encoding="utf-8")
-    found = report.as_json(results, quality, settings)
+    found = report.as_json(results, quality, settings) | ({"attention": dict(attention)} if attention else {})
     name.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if results:
         report.scatter(results, name.with_name(f"{name.name}-scatter.png"))
@@ -182,12 +198,17 @@ def write(
 
 
 def tables_of(
-    results: Sequence[report.Result], quality: Mapping[float, model_quality.Quality], hard: bool
+    results: Sequence[report.Result],
+    quality: Mapping[float, model_quality.Quality],
+    hard: bool,
+    attention: Mapping[str, float] | None,
 ) -> dict[str, str]:
     """By the names that pages call them."""
     tables = {}
     if quality:
         tables["model"] = report.quality_table(quality, model_quality.training_frequencies())
+    if attention is not None:
+        tables["inside"] = report.inside_table(results, attention)
     if hard:
         tables["leaks"] = report.hard_table(results)
     if results:

@@ -43,18 +43,22 @@ class Studio:
 
     def draw(self, variant: Variant, wanted: Plan) -> Tensor:
         """The pictures of a set, the reference first: (1 + TARGETS, SIZE, SIZE, 3), 0..1."""
-        from style_aligned.nodes.prompts import StyleAlignedPrompts
-
         if variant.source == "apart":
             return self._draw_apart(variant, wanted)
-        positive = StyleAlignedPrompts.execute(self.loaded.clip, wanted.prompts, wanted.style).result[0]
-        latent: dict[str, Any] = {"samples": torch.zeros(1 + TARGETS, 3, icons.SIZE, icons.SIZE)}
-        model = self._sharing(variant)
+        model = self.sharing(variant)
         if variant.source != "text":
-            model, latent = self._with_picture(model, variant, wanted)
+            return self.draw_with(*self._with_picture(model, variant, wanted), wanted)
+        return self.draw_with(model, blank(1 + TARGETS), wanted)
+
+    def draw_with(self, model: Any, latent: dict[str, Any], wanted: Plan) -> Tensor:
+        """The pictures of a set by a model that the nodes made, from a latent of theirs."""
+        from style_aligned.nodes.prompts import StyleAlignedPrompts
+
+        positive = StyleAlignedPrompts.execute(self.loaded.clip, wanted.prompts, wanted.style).result[0]
         return self._sample(model, wanted.number, positive, latent, self.steps, CFG)
 
-    def _sharing(self, variant: Variant) -> Any:
+    def sharing(self, variant: Variant) -> Any:
+        """The model with the variant's nodes."""
         if variant.everyone:
             return full_sharing(self.loaded.model, self.name == "unet")
         model = placed(shared(self.loaded.model, variant.sharing), variant.positions)
@@ -71,8 +75,7 @@ class Studio:
         model = self._with_reference(model, apart, wanted.picture, described, 1 - apart.mix)
         if apart.mix:
             model = self._with_reference(model, apart, wanted.second, self.loaded.encode(wanted.shapes[0]), apart.mix)
-        latent: dict[str, Any] = {"samples": torch.zeros(TARGETS, 3, icons.SIZE, icons.SIZE)}
-        targets = self._sample(model, wanted.number, positive, latent, self.steps, CFG)
+        targets = self._sample(model, wanted.number, positive, blank(TARGETS), self.steps, CFG)
         return torch.cat([as_pictures(wanted.picture), targets])
 
     def _with_reference(self, model: Any, apart: Apart, picture: icons.Picture, described: Any, weight: float) -> Any:
@@ -94,8 +97,7 @@ class Studio:
 
         prompts = "\n".join(" ".join(caption) for caption in captions(part, SAMPLES_AT_ONCE))
         positive = StyleAlignedPrompts.execute(self.loaded.clip, prompts, "").result[0]
-        latent = {"samples": torch.zeros(SAMPLES_AT_ONCE, 3, icons.SIZE, icons.SIZE)}
-        return self._sample(self.loaded.model, part, positive, latent, QUALITY_STEPS, cfg)
+        return self._sample(self.loaded.model, part, positive, blank(SAMPLES_AT_ONCE), QUALITY_STEPS, cfg)
 
     def _sample(self, model: Any, seed: int, positive: Any, latent: dict[str, Any], steps: int, cfg: float) -> Tensor:
         from nodes import common_ksampler  # the host's
@@ -125,6 +127,11 @@ class Studio:
             ).result[0]
         model, latent = StyleAlignedReferenceLatent.execute(model, reference, TARGETS, "noise", trajectory).result
         return model, latent
+
+
+def blank(images: int) -> dict[str, Any]:
+    """A LATENT of that many icons, for a sampler to start from noise alone."""
+    return {"samples": torch.zeros(images, 3, icons.SIZE, icons.SIZE)}
 
 
 def as_pictures(picture: icons.Picture) -> Tensor:

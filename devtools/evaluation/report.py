@@ -101,6 +101,18 @@ def hard_table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def inside_table(results: Sequence[Result], attention: Mapping[str, float]) -> str:
+    """What each part does alone, beside the share of the targets' attention that the reference has there."""
+    head = ("attention to the reference", "style gained", "colour distance", *STYLE_HEADS, "content")
+    lines = [f"| what shares | {' | '.join(head)} |", "|---|" + "---|" * len(head)]
+    for result in results:
+        there = attention.get(result.variant.key)
+        cells = ["" if there is None else f"{there:.0%}", f"{result.gained:.3f}"]
+        cells += [_cell(name, result.estimates[name]) for name in ("colour", *STYLE_HEADS, "content")]
+        lines.append(f"| {result.variant.title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def goals_table(results: Sequence[Result]) -> str:
     """What each variant reaches of what sharing is for."""
     lines = [

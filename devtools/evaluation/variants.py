@@ -72,6 +72,32 @@ def protected(key: str, sharing: Mapping[str, object], positions: Mapping[str, o
     ]  # fmt: skip
 
 
+PARTS = {
+    "unet": ("input.3", "input.5", "middle", "output.0", "output.1", "output.2", "output.3"),
+    "flux": ("double.0", "double.1", *(f"single.{number}" for number in range(6))),
+}
+"""What shares in each icon model, in the order in which it runs."""
+FIFTHS = tuple(number / 5 for number in range(5))  # of sampling
+
+
+def inside(model: str, positions: Mapping[str, object] | None = None) -> list[Variant]:
+    """The variants in which one part of a model shares alone, or in one fifth of sampling, or some frequencies do."""
+    alone = [
+        Variant(f"{model}-{part}", f"{part} alone", {"blocks": part}, positions=positions) for part in PARTS[model]
+    ]
+    return alone + [
+        Variant(f"{model}-from-{round(100 * start)}", f"from {start:.0%} to {start + 0.2:.0%} of sampling",
+                {"start_percent": start, "end_percent": start + 0.2}, positions=positions)
+        for start in FIFTHS
+    ]  # fmt: skip
+
+
+OF_INSIDE = {
+    "unet": ("defaults", *(variant.key for variant in inside("unet"))),
+    "flux": ("same", *(variant.key for variant in inside("flux")), "no-high", "no-low"),
+}
+"""What is compared to look inside each icon model: with everything that shares by default first, then part by part."""
+
 VARIANTS = {
     variant.key: variant
     for variant in (
@@ -101,6 +127,7 @@ VARIANTS = {
         Variant("nowhere", "no positions", positions={"positions": "none"}),
         Variant("low-high", "same positions, high frequencies 0.5", positions={**SAME, "high_frequencies": 0.5}),
         Variant("no-high", "same positions, no high frequencies", positions={**SAME, "high_frequencies": 0.0}),
+        Variant("no-low", "same positions, no low frequencies", positions={**SAME, "low_frequencies": 0.0}),
         Variant("untwisted", "same positions, high 0.5, low 2", positions=UNTWISTED),
         Variant("no-high-low-2", "same positions, no high frequencies, low 2",
                 positions={**UNTWISTED, "high_frequencies": 0.0}),
@@ -150,6 +177,8 @@ VARIANTS = {
         Variant("mix-0.5", "apart, 0.5 of a second picture", source="apart", apart=Apart(mix=0.5)),
         Variant("mix-0.75", "apart, 0.75 of a second picture", source="apart", apart=Apart(mix=0.75)),
         Variant("mix-1", "apart, the second picture alone", source="apart", apart=Apart(mix=1.0)),
+        *inside("unet"),
+        *inside("flux", SAME),
     )
 }  # fmt: skip
 
@@ -170,9 +199,12 @@ OF_FLUX = (
     "untwisted-70", "more-untwisted-most", "late-untwisted-most", "untwisted-early",
     "late-singles-early", "last-singles", "adain-alone", "all-untwisted",
 )  # fmt: skip
-HARD_ONLY = {key for keys in OF_HARD.values() for key in keys[2:]}
+ELSEWHERE = {
+    *(key for keys in OF_HARD.values() for key in keys[2:]),
+    *(key for keys in OF_INSIDE.values() for key in keys[1:]),
+}
 OF_MODEL = {
-    "unet": tuple(key for key in VARIANTS if key not in HARD_ONLY.union(OF_FLUX)),
+    "unet": tuple(key for key in VARIANTS if key not in ELSEWHERE.union(OF_FLUX)),
     "flux": tuple(key for key in VARIANTS if key in OF_BOTH + OF_FLUX),
 }
 """The variants that say something of each icon model."""
