@@ -63,10 +63,15 @@ class Command:
     module: str
     summary: str
     options: Callable[[argparse.ArgumentParser], None] | None = None
-    needs: tuple[str, ...] = ()
+    needs: Callable[[list[str]], tuple[str, ...]] = lambda _arguments: ()  # modules, to do what is asked
     requirements: str = "development.txt"  # has what is needed
     in_root: bool = False
     of_arguments: Callable[[list[str]], list[str]] = list  # what the program is given for the command's arguments
+
+
+def is_of_a_checkpoint(arguments: list[str]) -> bool:
+    """Whether `evaluate` is asked for a checkpoint of the user's, whose report has no plot."""
+    return any(word.split("=")[0] == "--checkpoint" for word in arguments)
 
 
 def of_the_suite(arguments: list[str]) -> list[str]:
@@ -91,7 +96,7 @@ COMMANDS = {
         "pytest",
         "run the tests: all but the thorough ones, in some minutes; with --all these too, as CI does; or those named, "
         "thorough or not. All else goes to pytest",
-        needs=tuple(NEEDED_TO_TEST),
+        needs=lambda _arguments: tuple(NEEDED_TO_TEST),
         in_root=True,
         of_arguments=of_the_suite,
     ),
@@ -111,7 +116,7 @@ COMMANDS = {
         "devtools.evaluate",
         "measure how well sets take on one style, with every option, or with --checkpoint NAME on a model of yours; "
         "all else goes to the program",
-        needs=("matplotlib",),
+        needs=lambda arguments: () if is_of_a_checkpoint(arguments) else ("matplotlib",),
         requirements="evaluation.txt",
     ),
 }
@@ -155,8 +160,8 @@ def _parse(arguments: list[str], common: argparse.ArgumentParser) -> str:
 
 def _hand_over(command: Command, host: Host, arguments: list[str]) -> int:
     """Run the command's program in the host's Python, in place of this process where the system can do that."""
-    if command.needs:
-        check_modules(host, command.needs, f'"{host.python}" -m pip install -r "{REQUIREMENTS / command.requirements}"')
+    if needed := command.needs(arguments):
+        check_modules(host, needed, f'"{host.python}" -m pip install -r "{REQUIREMENTS / command.requirements}"')
     words = [str(host.python), "-c", _LAUNCH, str(ROOT), command.module, *command.of_arguments(arguments)]
     # Torch's threads spin while they wait for each other: beside any other busy program that made small models, such as
     # those of the tests and the demo, up to twenty times slower.

@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from devtools.checkpoint_evaluation import program
+from devtools.commands import is_of_a_checkpoint
 from devtools.comfyui.icon_model import ICON_MODELS
 from devtools.evaluation import drawing, model_quality, page, report
 from devtools.evaluation.attending import attention_to_reference
@@ -74,7 +75,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> int:
-    if any(word.split("=")[0] == "--checkpoint" for word in arguments):
+    if is_of_a_checkpoint(arguments):
         return program.main(arguments)
     chosen = parse(arguments)
     wanted = with_baselines([*chosen.variants, chosen.sheet]) if chosen.variants else []

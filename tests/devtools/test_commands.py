@@ -130,3 +130,10 @@ def test_what_of_the_suite_runs_and_in_how_many_processes(
     found = commands.COMMANDS["test"].of_arguments([*given, *(("--all",) if all_of_them else ())])
     chosen = commands.EVERY_DAY if is_every_day and not all_of_them else ()
     assert found == [*(commands.TWO_PROCESSES if is_split else ()), *chosen, *given]
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"), [("--sets 2", ("matplotlib",)), ("--checkpoint mine", ()), ("--checkpoint=mine", ())]
+)
+def test_only_the_icon_models_evaluation_draws_a_plot(words: str, needed: tuple[str, ...]) -> None:
+    assert commands.COMMANDS["evaluate"].needs(words.split()) == needed
