@@ -19,8 +19,8 @@ import torch
 from tqdm import tqdm
 
 from devtools.checkpoint_evaluation import program
-from devtools.commands import is_of_a_checkpoint
 from devtools.comfyui.icon_model import ICON_MODELS
+from devtools.commands import is_of_a_checkpoint
 from devtools.evaluation import drawing, model_quality, page, report
 from devtools.evaluation.attending import attention_to_reference
 from devtools.evaluation.drawing import SAMPLES, SAMPLES_AT_ONCE, Studio
