@@ -58,6 +58,8 @@ STRONGER = {"share_group_norm": True, "shift": 1.5}
 STRONGEST = {**STRONGER, "adain_values": True}
 SAME = {"positions": "same"}
 UNTWISTED = {**SAME, "high_frequencies": 0.5, "low_frequencies": 2.0}
+LESS_UNTWISTED = {**SAME, "high_frequencies": 0.6, "low_frequencies": 1.5}
+"""The values published for Flux.2 Klein."""
 LATE_BLOCKS = "single.3-5"
 COPYING = {"blocks": "all", "shift": 1.5, "adain_values": True}
 """What copies the most on the transformer, with the same positions."""
@@ -133,6 +135,9 @@ VARIANTS = {
                 positions={**UNTWISTED, "high_frequencies": 0.0}),
         Variant("more-untwisted", "same positions, high 0.5, low 3",
                 positions={**UNTWISTED, "low_frequencies": 3.0}),
+        Variant("less-untwisted", "same positions, high 0.6, low 1.5", positions=LESS_UNTWISTED),
+        Variant("less-untwisted-most", "same positions, high 0.6, low 1.5, first 60%", {"end_percent": 0.6},
+                positions=LESS_UNTWISTED),
         Variant("untwisted-most", "same positions, high 0.5, low 2, first 60% of sampling", {"end_percent": 0.6},
                 positions=UNTWISTED),
         Variant("untwisted-70", "same positions, high 0.5, low 2, first 70%", {"end_percent": 0.7},
@@ -194,10 +199,10 @@ OF_BOTH = (
     "noise-matched", "inverted",
 )  # fmt: skip
 OF_FLUX = (
-    "all-blocks", "double", "most", "same", "nowhere", "low-high", "no-high", "untwisted",
+    "all-blocks", "double", "most", "same", "nowhere", "low-high", "no-high", "untwisted", "less-untwisted",
     "early-singles", "late-singles", "late-untwisted", "no-high-low-2", "more-untwisted", "untwisted-most",
     "untwisted-70", "more-untwisted-most", "late-untwisted-most", "untwisted-early",
-    "late-singles-early", "last-singles", "adain-alone", "all-untwisted",
+    "less-untwisted-most", "late-singles-early", "last-singles", "adain-alone", "all-untwisted",
 )  # fmt: skip
 ELSEWHERE = {
     *(key for keys in OF_HARD.values() for key in keys[2:]),

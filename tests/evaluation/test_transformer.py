@@ -29,6 +29,7 @@ def measured(tmp_path_factory):
     return {
         "plain": run("evaluation-flux", "--sets", "10", "--variants", "defaults", "--samples", "0"),
         "hard": run("evaluation-flux-hard", "--hard", "--sets", "2", "--variants", "copying"),
+        "inside": run("evaluation-flux-inside", "--inside", "--sets", "2", "--variants", "same", "flux-single.5"),
     }
 
 
@@ -48,3 +49,10 @@ def test_hard_sets_are_compared_with_their_own_baseline(measured):
     assert list(found) == ["picture-plain", "copying"]
     assert set(found["copying"]["beyond"]) == {"leakage", "copying", "overlap", "seconds", "duplicates"}
     assert all(each["mean"] == 0 for each in found["picture-plain"]["beyond"].values())
+
+
+def test_inside_it_says_how_much_attention_the_reference_gets(measured):
+    """About half where it has half of the tokens; of all blocks as of the last one."""
+    assert set(measured["inside"]["variants"]) == {"plain", "same", "flux-single.5"}
+    assert set(measured["inside"]["attention"]) == {"same", "flux-single.5"}
+    assert all(0.3 < share < 0.7 for share in measured["inside"]["attention"].values())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from devtools.comfyui.icon_model import ICON_MODELS, load_icon_model, placed, shared
-from devtools.evaluation.variants import OF_HARD, OF_MODEL, VARIANTS
+from devtools.evaluation.variants import OF_HARD, OF_INSIDE, OF_MODEL, VARIANTS
 from toy import icons
 
 STEPS, ROWS = 9, 2  # so many that half and 60% of them are not the same
@@ -48,4 +48,4 @@ def test_hard_sets_have_variants_of_a_given_picture_only():
 
 
 def test_all_are_some_models():
-    assert {key for of in (OF_MODEL, OF_HARD) for keys in of.values() for key in keys} == set(VARIANTS)
+    assert {key for of in (OF_MODEL, OF_HARD, OF_INSIDE) for keys in of.values() for key in keys} == set(VARIANTS)
