@@ -23,7 +23,7 @@ from devtools.comfyui.icon_model import ICON_MODELS
 from devtools.commands import is_of_a_checkpoint
 from devtools.evaluation import drawing, model_quality, page, report
 from devtools.evaluation.attending import attention_to_reference
-from devtools.evaluation.drawing import SAMPLES, SAMPLES_AT_ONCE, Studio
+from devtools.evaluation.drawing import SAMPLES, SAMPLES_AT_ONCE, studio_of
 from devtools.evaluation.readings import Reading
 from devtools.evaluation.sets import plan
 from devtools.evaluation.shelf import Shelf, Task
@@ -128,8 +128,7 @@ def costs(wanted: Sequence[Variant], model: str, sets: int) -> dict[str, float]:
     """Seconds a set, the variants in turn so that a slow moment of the machine hits all of them."""
     if not wanted or not sets:
         return {}
-    torch.set_num_threads(1)
-    studio = Studio(model)
+    studio = studio_of(model)
     seconds: dict[str, list[float]] = {variant.key: [] for variant in wanted}
     with torch.inference_mode(), half_precision():
         studio.draw(wanted[0], plan(0))  # loads the model

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from devtools.evaluation.drawing import Studio, blank
+from devtools.evaluation.drawing import Studio, blank, studio_of
 from devtools.evaluation.sets import plan
 from devtools.evaluation.variants import VARIANTS, Variant
 from toy.precision import half_precision
@@ -22,8 +22,7 @@ def attention_to_reference(model: str, base: str, keys: Sequence[str], sets: int
 
     All of it in sets drawn one way, with every block sharing and else as the variant `base`, so that shares compare.
     """
-    torch.set_num_threads(1)
-    studio = Studio(model)
+    studio = studio_of(model)
     everything = Variant(
         "", "", {**(VARIANTS[base].sharing or {}), "blocks": "all"}, positions=VARIANTS[base].positions
     )

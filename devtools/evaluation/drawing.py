@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
 from multiprocessing import get_context
 from typing import Any
 
@@ -139,13 +140,30 @@ def as_pictures(picture: icons.Picture) -> Tensor:
     return torch.from_numpy(picture).float()[None] / 255
 
 
+@cache
+def studio_of(model: str) -> Studio:
+    """One of a process, on one thread: on pictures this small, threads wait for each other most of the time."""
+    torch.set_num_threads(1)
+    return Studio(model)
+
+
 def draw_missing(shelf: Shelf, tasks: Iterable[Task], workers: int) -> Iterator[int]:
-    """Draw and read the sets that are not there yet, yielding how many are left before the first and after each."""
+    """Draw and read the sets that are not there yet, yielding how many are left before the first and after each.
+
+    One worker is this process.
+    """
     missing = [task for task in tasks if not (shelf.has_pictures(task) and shelf.has_reading(task))]
     yield len(missing)
-    if not missing:
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _open_studio, (shelf.model,)) as pool:
+    if workers == 1:
+        for done, task in enumerate(missing, start=1):
+            _draw(shelf, task)
+            yield len(missing) - done
+    elif missing:
+        yield from _draw_in_others(shelf, missing, workers)
+
+
+def _draw_in_others(shelf: Shelf, missing: Sequence[Task], workers: int) -> Iterator[int]:
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         drawing = [pool.submit(_draw, shelf, task) for task in missing]
         try:
             for done, future in enumerate(as_completed(drawing), start=1):
@@ -155,24 +173,15 @@ def draw_missing(shelf: Shelf, tasks: Iterable[Task], workers: int) -> Iterator[
             pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, draw no more
 
 
-_studio: Studio | None = None  # of a worker process
-
-
-def _open_studio(model: str) -> None:
-    global _studio
-    torch.set_num_threads(1)  # on pictures this small, threads wait for each other most of the time
-    _studio = Studio(model)
-
-
 def _draw(shelf: Shelf, task: Task) -> None:
-    assert _studio is not None
+    studio = studio_of(shelf.model)
     if not shelf.has_pictures(task):
         key, number = task
         with torch.inference_mode(), half_precision():
             if key in SAMPLES:
-                pictures = _studio.draw_samples(number, SAMPLES[key])
+                pictures = studio.draw_samples(number, SAMPLES[key])
             else:
-                pictures = _studio.draw(VARIANTS[key], plan(number, shelf.hard))
+                pictures = studio.draw(VARIANTS[key], plan(number, shelf.hard))
         shelf.put_pictures(task, pictures)
     with torch.inference_mode():
-        shelf.put_reading(task, _studio.read(shelf.pictures(task)))
+        shelf.put_reading(task, studio.read(shelf.pictures(task)))

@@ -33,7 +33,7 @@ def found(tmp_path_factory):
     """What the program writes, as JSON, and its folder."""
     out = tmp_path_factory.mktemp("evaluation")
     command = [sys.executable, "-m", "devtools.evaluate", "--sets", str(SETS), "--variants", "defaults", "strong"]
-    command += ["--samples", "60", "--workers", "2", "--out", str(out)]
+    command += ["--samples", "60", "--workers", "1", "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -14,23 +14,29 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+RUNS = {
+    "plain": ["--sets", "10", "--variants", "defaults", "--samples", "0"],
+    "hard": ["--hard", "--sets", "2", "--variants", "copying"],
+    "inside": ["--inside", "--sets", "2", "--variants", "same", "flux-single.5"],
+}
+ALL_RUNS = """
+import json, sys
+from devtools.evaluate import main
+for options in json.loads(sys.argv[1]):
+    main([*options, "--model", "flux", "--timed", "0", "--workers", "1", "--out", sys.argv[2]])
+"""
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """What the program writes of plain and hard sets, as JSON."""
+    """What the program writes of each run, as JSON."""
     out = tmp_path_factory.mktemp("evaluation")
-
-    def run(name: str, *options: str):
-        command = [sys.executable, "-m", "devtools.evaluate", "--model", "flux", "--timed", "0", "--out", str(out)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        ran = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, check=False)
-        assert ran.returncode == 0, ran.stderr
-        return json.loads((out / f"{name}.json").read_text())
-
-    return {
-        "plain": run("evaluation-flux", "--sets", "10", "--variants", "defaults", "--samples", "0"),
-        "hard": run("evaluation-flux-hard", "--hard", "--sets", "2", "--variants", "copying"),
-        "inside": run("evaluation-flux-inside", "--inside", "--sets", "2", "--variants", "same", "flux-single.5"),
-    }
+    command = [sys.executable, "-c", ALL_RUNS, json.dumps(list(RUNS.values())), str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    names = {"plain": "evaluation-flux", "hard": "evaluation-flux-hard", "inside": "evaluation-flux-inside"}
+    return {run: json.loads((out / f"{name}.json").read_text()) for run, name in names.items()}
 
 
 def test_sharing_brings_colours_and_features_closer(measured):
