@@ -60,7 +60,9 @@ SAME = {"positions": "same"}
 UNTWISTED = {**SAME, "high_frequencies": 0.5, "low_frequencies": 2.0}
 LESS_UNTWISTED = {**SAME, "high_frequencies": 0.6, "low_frequencies": 1.5}
 """The values published for Flux.2 Klein."""
-LATE_BLOCKS = "single.3-5"
+LOW_2 = {"low_frequencies": 2.0}
+LATER = "single.1-5"
+"""All single blocks but the first."""
 COPYING = {"blocks": "all", "shift": 1.5, "adain_values": True}
 """What copies the most on the transformer, with the same positions."""
 
@@ -121,18 +123,11 @@ VARIANTS = {
         Variant("output", "output blocks only", {"blocks": "output"}),
         Variant("all-blocks", "all blocks", {"blocks": "all"}),
         Variant("double", "double blocks only", {"blocks": "double"}),
-        Variant("early-singles", "single blocks 0 to 2 only", {"blocks": "single.0-2"}),
-        Variant("late-singles", "single blocks 3 to 5 only", {"blocks": LATE_BLOCKS}),
-        Variant("late-untwisted", "single blocks 3 to 5, same positions, high 0.5, low 2",
-                {"blocks": LATE_BLOCKS}, positions=UNTWISTED),
         Variant("same", "same positions", positions=SAME),
         Variant("nowhere", "no positions", positions={"positions": "none"}),
-        Variant("low-high", "same positions, high frequencies 0.5", positions={**SAME, "high_frequencies": 0.5}),
         Variant("no-high", "same positions, no high frequencies", positions={**SAME, "high_frequencies": 0.0}),
         Variant("no-low", "same positions, no low frequencies", positions={**SAME, "low_frequencies": 0.0}),
         Variant("untwisted", "same positions, high 0.5, low 2", positions=UNTWISTED),
-        Variant("no-high-low-2", "same positions, no high frequencies, low 2",
-                positions={**UNTWISTED, "high_frequencies": 0.0}),
         Variant("more-untwisted", "same positions, high 0.5, low 3",
                 positions={**UNTWISTED, "low_frequencies": 3.0}),
         Variant("less-untwisted", "same positions, high 0.6, low 1.5", positions=LESS_UNTWISTED),
@@ -140,20 +135,16 @@ VARIANTS = {
                 positions=LESS_UNTWISTED),
         Variant("untwisted-most", "same positions, high 0.5, low 2, first 60% of sampling", {"end_percent": 0.6},
                 positions=UNTWISTED),
-        Variant("untwisted-70", "same positions, high 0.5, low 2, first 70%", {"end_percent": 0.7},
-                positions=UNTWISTED),
-        Variant("untwisted-early", "same positions, high 0.5, low 2, first half", {"end_percent": 0.5},
-                positions=UNTWISTED),
-        Variant("more-untwisted-most", "same positions, high 0.5, low 3, first 60%", {"end_percent": 0.6},
-                positions={**UNTWISTED, "low_frequencies": 3.0}),
-        Variant("late-untwisted-most", "single blocks 3 to 5, same positions, high 0.5, low 2, first 60%",
-                {"blocks": LATE_BLOCKS, "end_percent": 0.6}, positions=UNTWISTED),
-        Variant("late-singles-early", "single blocks 3 to 5, first half of sampling",
-                {"blocks": LATE_BLOCKS, "end_percent": 0.5}),
-        Variant("last-singles", "single blocks 4 and 5 only", {"blocks": "single.4-5"}),
+        Variant("untwisted-no-adain", "same positions, high 0.5, low 2, no AdaIN",
+                {"adain_queries": False, "adain_keys": False}, positions=UNTWISTED),
+        Variant("low-2", "low frequencies 2", positions=LOW_2),
+        Variant("low-2-half", "low frequencies 2, strength 0.5", {"strength": 0.5}, positions=LOW_2),
+        Variant("later", "single blocks 1 to 5", {"blocks": LATER}),
+        Variant("later-half", "single blocks 1 to 5, low frequencies 2, strength 0.5",
+                {"blocks": LATER, "strength": 0.5}, positions=LOW_2),
+        Variant("later-third", "single blocks 1 to 5, low frequencies 2, strength 0.35",
+                {"blocks": LATER, "strength": 0.35}, positions=LOW_2),
         Variant("adain-alone", "AdaIN alone", {"shift": -10.0}),
-        Variant("all-untwisted", "all blocks, same positions, high 0.5, low 2", {"blocks": "all"},
-                positions=UNTWISTED),
         Variant("early", "first half of sampling", {"end_percent": 0.5}),
         Variant("most", "first 60% of sampling", {"end_percent": 0.6}),
         Variant("late", "second half of sampling", {"start_percent": 0.5}),
@@ -199,10 +190,9 @@ OF_BOTH = (
     "noise-matched", "inverted",
 )  # fmt: skip
 OF_FLUX = (
-    "all-blocks", "double", "most", "same", "nowhere", "low-high", "no-high", "untwisted", "less-untwisted",
-    "early-singles", "late-singles", "late-untwisted", "no-high-low-2", "more-untwisted", "untwisted-most",
-    "untwisted-70", "more-untwisted-most", "late-untwisted-most", "untwisted-early",
-    "less-untwisted-most", "late-singles-early", "last-singles", "adain-alone", "all-untwisted",
+    "all-blocks", "double", "most", "same", "nowhere", "no-high", "untwisted", "less-untwisted", "more-untwisted",
+    "untwisted-most", "less-untwisted-most", "untwisted-no-adain", "low-2", "low-2-half", "later", "later-half",
+    "later-third", "adain-alone",
 )  # fmt: skip
 ELSEWHERE = {
     *(key for keys in OF_HARD.values() for key in keys[2:]),
@@ -214,5 +204,5 @@ OF_MODEL = {
 }
 """The variants that say something of each icon model."""
 
-SHOWN = {"unet": "strong", "flux": "untwisted-most"}
+SHOWN = {"unet": "strong", "flux": "later-half"}
 """Whose sets are shown."""
