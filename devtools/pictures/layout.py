@@ -62,6 +62,7 @@ SIZES = {
     "StyleAlignedAttentionMap": (420, 480),
     "StyleAlignedInvert": (174, 424),
     "StyleAlignedLoadStyle": (174, 204),
+    "StyleAlignedPositions": (118, 144),
     "StyleAlignedPrompts": (230, 230),
     "StyleAlignedRecord": (78, 96),
     "StyleAlignedRecordAttention": (86, 108),
