@@ -60,6 +60,9 @@ SAME = {"positions": "same"}
 UNTWISTED = {**SAME, "high_frequencies": 0.5, "low_frequencies": 2.0}
 LESS_UNTWISTED = {**SAME, "high_frequencies": 0.6, "low_frequencies": 1.5}
 """The values published for Flux.2 Klein."""
+CHOSEN = {**SAME, "high_frequencies": 0.6, "low_frequencies": 2.25}
+"""With NO_ADAIN the best that was found, and what the template for Flux.1 has."""
+NO_ADAIN = {"adain_queries": False, "adain_keys": False}
 LOW_2 = {"low_frequencies": 2.0}
 LATER = "single.1-5"
 """All single blocks but the first."""
@@ -116,7 +119,7 @@ VARIANTS = {
         Variant("shift-ln2", "shift ln 2", {"shift": LN_2}),
         Variant("shift-1.5", "shift 1.5", {"shift": 1.5}),
         Variant("group-norm", "shared group norm", {"share_group_norm": True}),
-        Variant("no-adain", "no AdaIN", {"adain_queries": False, "adain_keys": False}),
+        Variant("no-adain", "no AdaIN", NO_ADAIN),
         Variant("values", "AdaIN of values too", {"adain_values": True}),
         Variant("coarse", "8x8 layers only", {"blocks": "input.5, middle, output.0-1"}),
         Variant("fine", "16x16 layers only", {"blocks": "input.3, output.2-3"}),
@@ -135,8 +138,8 @@ VARIANTS = {
                 positions=LESS_UNTWISTED),
         Variant("untwisted-most", "same positions, high 0.5, low 2, first 60% of sampling", {"end_percent": 0.6},
                 positions=UNTWISTED),
-        Variant("untwisted-no-adain", "same positions, high 0.5, low 2, no AdaIN",
-                {"adain_queries": False, "adain_keys": False}, positions=UNTWISTED),
+        Variant("untwisted-no-adain", "same positions, high 0.5, low 2, no AdaIN", NO_ADAIN, positions=UNTWISTED),
+        Variant("chosen", "same positions, high 0.6, low 2.25, no AdaIN", NO_ADAIN, positions=CHOSEN),
         Variant("low-2", "low frequencies 2", positions=LOW_2),
         Variant("low-2-half", "low frequencies 2, strength 0.5", {"strength": 0.5}, positions=LOW_2),
         Variant("later", "single blocks 1 to 5", {"blocks": LATER}),
@@ -191,8 +194,8 @@ OF_BOTH = (
 )  # fmt: skip
 OF_FLUX = (
     "all-blocks", "double", "most", "same", "nowhere", "no-high", "untwisted", "less-untwisted", "more-untwisted",
-    "untwisted-most", "less-untwisted-most", "untwisted-no-adain", "low-2", "low-2-half", "later", "later-half",
-    "later-third", "adain-alone",
+    "untwisted-most", "less-untwisted-most", "untwisted-no-adain", "chosen", "low-2", "low-2-half", "later",
+    "later-half", "later-third", "adain-alone",
 )  # fmt: skip
 ELSEWHERE = {
     *(key for keys in OF_HARD.values() for key in keys[2:]),
@@ -204,5 +207,5 @@ OF_MODEL = {
 }
 """The variants that say something of each icon model."""
 
-SHOWN = {"unet": "strong", "flux": "later-half"}
+SHOWN = {"unet": "strong", "flux": "chosen"}
 """Whose sets are shown."""
