@@ -28,7 +28,7 @@ from devtools.evaluation.readings import Reading
 from devtools.evaluation.sets import plan
 from devtools.evaluation.shelf import Shelf, Task
 from devtools.evaluation.summary import COPIED, Goals, Values, consistency, distance_to, metrics
-from devtools.evaluation.variants import OF_HARD, OF_INSIDE, OF_MODEL, SHOWN, VARIANTS, Variant, inside
+from devtools.evaluation.variants import OF_HARD, OF_INSIDE, OF_MODEL, SHOWN, VARIANTS, Variant
 from toy import judge
 from toy.precision import half_precision
 
@@ -105,10 +105,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def attention_inside(chosen: argparse.Namespace) -> dict[str, float]:
-    """Of the variants in which some part shares, or all of them."""
-    every = OF_INSIDE[chosen.model]
-    parts = [key for key in chosen.variants if key in every[: 1 + len(inside(chosen.model))]]
-    return attention_to_reference(chosen.model, every[0], parts, min(chosen.sets, ATTENDING_SETS))
+    """Of the variants that differ in what shares: other positions are another attention."""
+    base = OF_INSIDE[chosen.model][0]
+    parts = [key for key in chosen.variants if VARIANTS[key].positions == VARIANTS[base].positions]
+    return attention_to_reference(chosen.model, base, parts, min(chosen.sets, ATTENDING_SETS))
 
 
 def with_baselines(keys: Sequence[str]) -> list[Variant]:

@@ -88,7 +88,7 @@ FIFTHS = tuple(number / 5 for number in range(5))  # of sampling
 
 
 def inside(model: str, positions: Mapping[str, object] | None = None) -> list[Variant]:
-    """The variants in which one part of a model shares alone, or in one fifth of sampling, or some frequencies do."""
+    """The variants in which one part of a model shares alone, or all that shares does in one fifth of sampling."""
     alone = [
         Variant(f"{model}-{part}", f"{part} alone", {"blocks": part}, positions=positions) for part in PARTS[model]
     ]

@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from devtools import ROOT
+from devtools.comfyui.icon_model import ICON_MODELS
 from devtools.comfyui.server import Prompt, Server
 from devtools.comfyui.workflow import Graph, ObjectInfo, bypass, set_widget, to_prompt
 from devtools.demo import SHARING, TOY_PROMPTS, TOY_SETTINGS, load_workflow
@@ -31,7 +32,8 @@ POSITIONS = "StyleAlignedPositions"
 
 def of_unet(graph: Graph, info: ObjectInfo) -> Prompt:
     graph = with_icon_model(graph, info)
-    for name, value in {**TOY_SETTINGS, "sampler_name": "dpmpp_2m", "scheduler": "karras"}.items():
+    kind = ICON_MODELS["unet"]
+    for name, value in {**TOY_SETTINGS, "sampler_name": kind.sampler, "scheduler": kind.scheduler}.items():
         graph = set_widget(graph, "KSampler", name, value, info)
     return to_prompt(graph, info)
 

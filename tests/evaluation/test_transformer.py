@@ -46,8 +46,8 @@ def test_sharing_brings_colours_and_features_closer(measured):
 
 
 def test_most_plain_pictures_show_their_shape(measured):
-    """Three in four (docs/evaluation-transformer.md); of a fourteenth it would be chance."""
-    assert measured["plain"]["variants"]["plain"]["content"]["mean"] > 0.5
+    """Nine in ten (docs/evaluation-transformer.md), give or take a tenth on so few sets."""
+    assert measured["plain"]["variants"]["plain"]["content"]["mean"] > 0.75
 
 
 def test_hard_sets_are_compared_with_their_own_baseline(measured):

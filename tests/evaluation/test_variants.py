@@ -1,12 +1,14 @@
 """Each variant of the small transformer is one: it changes the targets, each in its own way, and not the reference."""
 
 import itertools
+import json
 
 import pytest
 import torch
 
 from devtools.comfyui.icon_model import ICON_MODELS, load_icon_model, placed, shared
 from devtools.evaluation.variants import OF_HARD, OF_INSIDE, OF_MODEL, VARIANTS
+from devtools.pictures.layout import WORKFLOWS
 from toy import icons
 
 STEPS, ROWS = 9, 2  # so many that half and 60% of them are not the same
@@ -49,3 +51,11 @@ def test_hard_sets_have_variants_of_a_given_picture_only():
 
 def test_all_are_some_models():
     assert {key for of in (OF_MODEL, OF_HARD, OF_INSIDE) for keys in of.values() for key in keys} == set(VARIANTS)
+
+
+def test_the_template_for_flux_has_what_is_said_to_be_chosen():
+    graph = json.loads((WORKFLOWS / "style_aligned_flux.json").read_text(encoding="utf-8"))
+    saved = {node["type"]: node.get("widgets_values") for node in graph["nodes"]}
+    chosen = VARIANTS["chosen"]
+    assert saved["StyleAlignedPositions"] == list(chosen.positions.values())
+    assert saved["StyleAlignedShareAttention"] == [1, 0, False, *chosen.sharing.values(), False, 0, 1, "", 1, False]
