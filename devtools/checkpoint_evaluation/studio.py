@@ -22,7 +22,10 @@ _OF_BOTH = (
     "no-adain", "values", "early", "most", "late",
 )  # fmt: skip
 OF_UNETS = (*_OF_BOTH, "group-norm", "strong", "stronger", "strongest", "output", "everyone")
-OF_TRANSFORMERS = (*_OF_BOTH, "all-blocks", "same", "nowhere", "low-high", "no-high", "untwisted", "everyone")
+OF_TRANSFORMERS = (
+    *_OF_BOTH, "all-blocks", "same", "nowhere", "no-high", "untwisted", "less-untwisted", "untwisted-no-adain",
+    "chosen", "everyone",
+)  # fmt: skip
 """The variants of the icon models' evaluation that say something of any checkpoint of a kind."""
 UNLIKE_PROMPTS = ("a", "a lighthouse on a cliff above the sea in the light of an early winter morning, " * 2)
 FLOOR, OURS, CEILING = "plain", "defaults", "everyone"
