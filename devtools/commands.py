@@ -89,7 +89,7 @@ def of_the_suite(arguments: list[str]) -> list[str]:
 
 ALL = "--all"
 EVERY_DAY = ("-m", "not thorough")
-TWO_PROCESSES = ("-n2", "--dist=loadgroup", "--no-loadscope-reorder")
+TWO_PROCESSES = ("-n2", "--no-loadscope-reorder")
 COMMANDS = {
     "demo": Command("devtools.demo", "draw a set twice, without and with style sharing, and show it", demo_options),
     "test": Command(

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -35,11 +37,19 @@ load_pack()
 from comfyui_version import __version__ as COMFYUI_VERSION  # noqa: E402
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that share a server or what a file has made stay in one process, where the tests run in several."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(together(item.path.relative_to(ROOT / "tests"))))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return Together(config, log)
+
+
+class Together(LoadScopeScheduling):
+    """Where the tests run in several processes, those that share a server or what a file has made stay in one.
+
+    xdist has marks for this, but it puts them into the tests' ids, which pytest from 9.2 on does not let it change.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return together(Path(nodeid.split("::")[0]).relative_to("tests"))
 
 
 def together(path: Path) -> str:
