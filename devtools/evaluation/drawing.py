@@ -18,7 +18,7 @@ from devtools.evaluation.model_quality import captions
 from devtools.evaluation.readings import Reading, read
 from devtools.evaluation.sets import TARGETS, Plan, plan
 from devtools.evaluation.shelf import Shelf, Task
-from devtools.evaluation.variants import VARIANTS, Apart, Variant
+from devtools.evaluation.variants import VARIANTS, Apart, Moment, Variant
 from toy import icons, judge
 from toy.precision import half_precision
 
@@ -46,6 +46,8 @@ class Studio:
         """The pictures of a set, the reference first: (1 + TARGETS, SIZE, SIZE, 3), 0..1."""
         if variant.source == "apart":
             return self._draw_apart(variant, wanted)
+        if variant.changes:
+            return self._draw_step_by_step(variant, wanted)
         model = self.sharing(variant)
         if variant.source != "text":
             return self.draw_with(*self._with_picture(model, variant, wanted), wanted)
@@ -57,6 +59,19 @@ class Studio:
 
         positive = StyleAlignedPrompts.execute(self.loaded.clip, wanted.prompts, wanted.style).result[0]
         return self._sample(model, wanted.number, positive, latent, self.steps, CFG)
+
+    def _draw_step_by_step(self, variant: Variant, wanted: Plan) -> Tensor:
+        """The same as a user would with a KSampler (Advanced) a step, each with nodes of its own."""
+        from comfy.samplers import calculate_sigmas
+        from style_aligned.nodes.prompts import StyleAlignedPrompts
+
+        positive = StyleAlignedPrompts.execute(self.loaded.clip, wanted.prompts, wanted.style).result[0]
+        sampling, latent = self.loaded.model.get_model_object("model_sampling"), blank(1 + TARGETS)
+        for step, noise in enumerate(calculate_sigmas(sampling, self.kind.scheduler, self.steps)[:-1].tolist()):
+            model = self.sharing(variant.at(Moment(step / (self.steps - 1), noise)))
+            part = {"start_step": step, "last_step": step + 1, "disable_noise": step > 0}
+            latent = self._denoise(model, wanted.number, positive, latent, self.steps, CFG, **part)
+        return self._decode(latent)
 
     def sharing(self, variant: Variant) -> Any:
         """The model with the variant's nodes."""
@@ -101,11 +116,19 @@ class Studio:
         return self._sample(self.loaded.model, part, positive, blank(SAMPLES_AT_ONCE), QUALITY_STEPS, cfg)
 
     def _sample(self, model: Any, seed: int, positive: Any, latent: dict[str, Any], steps: int, cfg: float) -> Tensor:
+        return self._decode(self._denoise(model, seed, positive, latent, steps, cfg))
+
+    def _denoise(
+        self, model: Any, seed: int, positive: Any, latent: dict[str, Any], steps: int, cfg: float, **part: Any
+    ) -> dict[str, Any]:
         from nodes import common_ksampler  # the host's
 
         settings = (steps, cfg, self.kind.sampler, self.kind.scheduler)
-        drawn = common_ksampler(model, seed, *settings, positive, self.empty, latent)[0]["samples"]
-        pictures: Tensor = self.loaded.vae.decode(drawn)
+        drawn: dict[str, Any] = common_ksampler(model, seed, *settings, positive, self.empty, latent, **part)[0]
+        return drawn
+
+    def _decode(self, latent: dict[str, Any]) -> Tensor:
+        pictures: Tensor = self.loaded.vae.decode(latent["samples"])
         return pictures.float().clamp(0, 1)
 
     def read(self, pictures: Tensor) -> Reading:

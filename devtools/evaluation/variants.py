@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 LN_2 = 0.69
 
 Source = Literal["text", "noise-matched", "inverted", "apart"]
+
+
+class Moment(NamedTuple):
+    """A step of sampling. progress: 0 at the first step, 1 at the last. noise: its level before the step, 1 to 0."""
+
+    progress: float
+    noise: float
+
+
+Settings = Mapping[str, object]
+"""Of a node, by input. A function of the moment is a setting that changes over sampling."""
+
+
+def ramp(first: float, last: float) -> Callable[[Moment], float]:
+    """From `first` to `last`, evenly over the steps."""
+    return lambda moment: first + (last - first) * moment.progress
+
+
+def noise_squared(moment: Moment) -> float:
+    return moment.noise**2
 
 
 @dataclass(frozen=True)
@@ -38,11 +58,11 @@ class Variant:
 
     key: str
     title: str
-    sharing: Mapping[str, object] | None = field(default_factory=dict)
+    sharing: Settings | None = field(default_factory=dict)
     source: Source = "text"  # where the reference comes from: its prompt, or a given picture in one of three ways
     apart: Apart = Apart()  # where it stands apart
-    positions: Mapping[str, object] | None = None
-    masks: Mapping[str, object] | None = None  # what Masks is given; without it there is no such node
+    positions: Settings | None = None
+    masks: Settings | None = None  # what Masks is given; without it there is no such node
     everyone: bool = False  # the paper's ablation: every image attends to all of the set
 
     unprotected: str | None = None  # the key of the variant that it protects the content of
@@ -51,6 +71,23 @@ class Variant:
     def baseline(self) -> str:
         """The variant that this one is compared with: the same reference without sharing."""
         return "plain" if self.source == "text" else "picture-plain"
+
+    @property
+    def changes(self) -> bool:
+        """Whether a setting changes over sampling."""
+        return any(
+            callable(value) for settings in (self.sharing, self.positions) for value in (settings or {}).values()
+        )
+
+    def at(self, moment: Moment) -> Variant:
+        """With the settings of that moment."""
+        return replace(self, sharing=_at(moment, self.sharing), positions=_at(moment, self.positions))
+
+
+def _at(moment: Moment, settings: Settings | None) -> Settings | None:
+    if settings is None:
+        return None
+    return {name: value(moment) if callable(value) else value for name, value in settings.items()}
 
 
 STRONG = {"share_group_norm": True, "shift": LN_2}
@@ -62,6 +99,9 @@ LESS_UNTWISTED = {**SAME, "high_frequencies": 0.6, "low_frequencies": 1.5}
 """The values published for Flux.2 Klein."""
 CHOSEN = {**SAME, "high_frequencies": 0.6, "low_frequencies": 2.25}
 """With NO_ADAIN the best that was found, and what the template for Flux.1 has."""
+FALLING = {**SAME, "high_frequencies": ramp(1.0, 0.0), "low_frequencies": ramp(1.0, 3.0)}
+RISING = {**SAME, "high_frequencies": ramp(0.25, 0.75), "low_frequencies": ramp(1.0, 1.4)}
+"""How two ports of Untwisting RoPE move its frequencies over sampling: in opposite directions."""
 NO_ADAIN = {"adain_queries": False, "adain_keys": False}
 LOW_2 = {"low_frequencies": 2.0}
 LATER = "single.1-5"
@@ -70,7 +110,7 @@ COPYING = {"blocks": "all", "shift": 1.5, "adain_values": True}
 """What copies the most on the transformer, with the same positions."""
 
 
-def protected(key: str, sharing: Mapping[str, object], positions: Mapping[str, object] | None = None) -> list[Variant]:
+def protected(key: str, sharing: Settings, positions: Settings | None = None) -> list[Variant]:
     """The variant of a given picture with these settings, whose content is protected by half and wholly."""
     return [
         Variant(f"{key}-protected-{share:g}", f"... its content protected, {share:g}", sharing, "noise-matched",
@@ -87,7 +127,7 @@ PARTS = {
 FIFTHS = tuple(number / 5 for number in range(5))  # of sampling
 
 
-def inside(model: str, positions: Mapping[str, object] | None = None) -> list[Variant]:
+def inside(model: str, positions: Settings | None = None) -> list[Variant]:
     """The variants in which one part of a model shares alone, or all that shares does in one fifth of sampling."""
     alone = [
         Variant(f"{model}-{part}", f"{part} alone", {"blocks": part}, positions=positions) for part in PARTS[model]
@@ -140,6 +180,13 @@ VARIANTS = {
                 positions=UNTWISTED),
         Variant("untwisted-no-adain", "same positions, high 0.5, low 2, no AdaIN", NO_ADAIN, positions=UNTWISTED),
         Variant("chosen", "same positions, high 0.6, low 2.25, no AdaIN", NO_ADAIN, positions=CHOSEN),
+        Variant("falling", "same positions, high 1 to 0, low 1 to 3", positions=FALLING),
+        Variant("rising", "same positions, high 0.25 to 0.75, low 1 to 1.4", positions=RISING),
+        Variant("chosen-falling", "same positions, high 0.9 to 0.3, low 2.25, no AdaIN", NO_ADAIN,
+                positions={**CHOSEN, "high_frequencies": ramp(0.9, 0.3)}),
+        Variant("chosen-rising", "same positions, high 0.3 to 0.9, low 2.25, no AdaIN", NO_ADAIN,
+                positions={**CHOSEN, "high_frequencies": ramp(0.3, 0.9)}),
+        Variant("scale-fading", "scale (t/1000)^2", {"scale": noise_squared}),
         Variant("low-2", "low frequencies 2", positions=LOW_2),
         Variant("low-2-half", "low frequencies 2, strength 0.5", {"strength": 0.5}, positions=LOW_2),
         Variant("later", "single blocks 1 to 5", {"blocks": LATER}),
@@ -194,8 +241,8 @@ OF_BOTH = (
 )  # fmt: skip
 OF_FLUX = (
     "all-blocks", "double", "most", "same", "nowhere", "no-high", "untwisted", "less-untwisted", "more-untwisted",
-    "untwisted-most", "less-untwisted-most", "untwisted-no-adain", "chosen", "low-2", "low-2-half", "later",
-    "later-half", "later-third", "adain-alone",
+    "untwisted-most", "less-untwisted-most", "untwisted-no-adain", "chosen", "falling", "rising", "chosen-falling",
+    "chosen-rising", "scale-fading", "low-2", "low-2-half", "later", "later-half", "later-third", "adain-alone",
 )  # fmt: skip
 ELSEWHERE = {
     *(key for keys in OF_HARD.values() for key in keys[2:]),

@@ -2,34 +2,32 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from devtools.comfyui.icon_model import ICON_MODELS, load_icon_model, placed, shared
-from devtools.evaluation.variants import OF_HARD, OF_INSIDE, OF_MODEL, VARIANTS
+from devtools.evaluation.drawing import Studio
+from devtools.evaluation.sets import plan
+from devtools.evaluation.variants import OF_HARD, OF_INSIDE, OF_MODEL, VARIANTS, Moment
 from devtools.pictures.layout import WORKFLOWS
-from toy import icons
 
-STEPS, ROWS = 9, 2  # so many that half and 60% of them are not the same
+STEPS = 9  # so many that half and 60% of them are not the same
 
 
 @pytest.fixture(scope="module")
-def drawn(comfyui_path) -> dict[str, torch.Tensor]:
-    from nodes import common_ksampler  # the host's
+def studio(comfyui_path) -> Studio:
+    studio = Studio("flux")
+    studio.steps = STEPS
+    return studio
 
-    kind = ICON_MODELS["flux"]
-    loaded = load_icon_model(kind.checkpoint)
-    latent = {"samples": torch.zeros(ROWS, 3, icons.SIZE, icons.SIZE)}
-    star, empty = loaded.encode("star"), loaded.encode("")
-    found = {}
-    for key, variant in VARIANTS.items():
-        if key not in OF_MODEL["flux"] or variant.source != "text" or variant.everyone:
-            continue  # full sharing changes the reference too, and has a test of its own
-        model = placed(shared(loaded.model, variant.sharing), variant.positions)
-        settings = (1, STEPS, 3.0, kind.sampler, kind.scheduler)
-        found[key] = common_ksampler(model, *settings, star, empty, latent)[0]["samples"]
-    return found
+
+@pytest.fixture(scope="module")
+def drawn(studio) -> dict[str, torch.Tensor]:
+    """Full sharing changes the reference too, and has a test of its own."""
+    keys = [key for key in OF_MODEL["flux"] if VARIANTS[key].source == "text" and not VARIANTS[key].everyone]
+    with torch.inference_mode():
+        return {key: studio.draw(VARIANTS[key], plan(0)) for key in keys}
 
 
 @pytest.mark.thorough
@@ -41,7 +39,27 @@ def test_none_changes_the_reference(drawn):
 @pytest.mark.thorough
 def test_no_two_draw_the_same_target(drawn):
     for first, second in itertools.combinations(drawn, 2):
-        assert (drawn[first][1] - drawn[second][1]).abs().max() > 0.01, (first, second)
+        assert (drawn[first][1:] - drawn[second][1:]).abs().max() > 0.01, (first, second)
+
+
+def test_step_by_step_is_the_same_run(studio):
+    """Where the setting that could change does not."""
+    chosen = VARIANTS["chosen"]
+    steady = replace(chosen, positions={**chosen.positions, "high_frequencies": lambda moment: 0.6})
+    with torch.inference_mode():
+        whole, by_step = (studio.draw(each, plan(0)) for each in (chosen, steady))
+    torch.testing.assert_close(by_step, whole, rtol=1e-3, atol=1e-3)
+
+
+def test_settings_change_from_the_first_step_to_the_last():
+    def at(key, setting, moment):
+        variant = VARIANTS[key].at(moment)
+        return {**variant.sharing, **(variant.positions or {})}[setting]
+
+    first, middle, last = Moment(0.0, 1.0), Moment(0.5, 0.6), Moment(1.0, 0.05)
+    assert [at("falling", "low_frequencies", moment) for moment in (first, middle, last)] == [1, 2, 3]
+    assert [at("rising", "high_frequencies", moment) for moment in (first, middle, last)] == [0.25, 0.5, 0.75]
+    assert [at("scale-fading", "scale", moment) for moment in (first, middle)] == pytest.approx([1, 0.36])
 
 
 def test_hard_sets_have_variants_of_a_given_picture_only():
