@@ -30,7 +30,7 @@ OF_TRANSFORMERS = (
 UNLIKE_PROMPTS = ("a", "a lighthouse on a cliff above the sea in the light of an early winter morning, " * 2)
 FLOOR, OURS, CEILING = "plain", "defaults", "everyone"
 USUAL_OF_UNETS = (FLOOR, OURS, "shift-ln2", "no-adain", CEILING)
-USUAL_OF_TRANSFORMERS = (FLOOR, OURS, "strength-0.5", "same", CEILING)
+USUAL_OF_TRANSFORMERS = (FLOOR, OURS, "no-adain", "chosen", CEILING)
 
 
 def load_checkpoint(path: Path) -> Loaded:
@@ -79,6 +79,12 @@ class Studio:
         return isinstance(find(self.loaded.model.model.diffusion_model), UNetFamily)
 
     @property
+    def has_positions(self) -> bool:
+        from style_aligned.shared_attention.host.positions import has_positions
+
+        return has_positions(self.loaded.model)
+
+    @property
     def family(self) -> str:
         return type(self.loaded.model.model.model_config).__name__
 
@@ -98,9 +104,13 @@ class Studio:
     def variants(self, asked: list[str] | None) -> list[str]:
         """The keys asked for, with the model alone first; the usual ones where none is."""
         possible = OF_UNETS if self.is_unet else OF_TRANSFORMERS
-        keys = (USUAL_OF_UNETS if self.is_unet else USUAL_OF_TRANSFORMERS) if asked is None else (FLOOR, *asked)
+        usual = USUAL_OF_UNETS if self.is_unet else USUAL_OF_TRANSFORMERS
+        kind = "a UNet" if self.is_unet else "a transformer"
+        if not self.is_unet and not self.has_positions:
+            kind = "a transformer without rotary positions"
+            possible, usual = (tuple(key for key in keys if not VARIANTS[key].positions) for keys in (possible, usual))
+        keys = usual if asked is None else (FLOOR, *asked)
         if unknown := [key for key in keys if key not in possible]:
-            kind = "a UNet" if self.is_unet else "a transformer"
             raise EvaluationError(
                 f"--variants {unknown[0]} says nothing of this checkpoint, which is {kind}; such have: "
                 f"{', '.join(possible)}"

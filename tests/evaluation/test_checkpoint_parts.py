@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from comfy.sd1_clip import SDTokenizer
+from registry import SUPPORTED
 
 from devtools.checkpoint_evaluation import files, studio
 from devtools.checkpoint_evaluation.errors import EvaluationError
@@ -20,6 +21,7 @@ from devtools.checkpoint_evaluation.report import Page, as_json, markdown
 from devtools.checkpoint_evaluation.sets import SHIPPED, StyleSet, pick, read_sets
 from devtools.checkpoint_evaluation.settings import BY_CLASS, OTHERS, default_settings
 from devtools.checkpoint_evaluation.shelf import Shelf
+from devtools.comfyui.icon_model import Loaded
 from devtools.evaluation.variants import VARIANTS
 from toy.model import FluxIcons, Icons
 
@@ -164,6 +166,18 @@ def test_every_variant_is_one_of_the_icon_models():
         assert all(VARIANTS[key].source == "text" for key in keys)
     assert set(studio.USUAL_OF_UNETS) <= set(studio.OF_UNETS)
     assert set(studio.USUAL_OF_TRANSFORMERS) <= set(studio.OF_TRANSFORMERS)
+
+
+def test_no_variant_changes_positions_where_there_are_none():
+    """Of all those that are left, the nodes take each."""
+    without = studio.Studio.of(Loaded(SUPPORTED["sd3"].model(), None, None), 0)
+    assert not any(VARIANTS[key].positions for key in studio.OF_UNETS)
+    chosen = [key for key in studio.OF_TRANSFORMERS if not VARIANTS[key].positions and not VARIANTS[key].everyone]
+    assert {"defaults", "no-adain"} < set(without.variants(chosen))
+    for key in without.variants(chosen):
+        without.model(key)
+    with pytest.raises(EvaluationError, match=r"same says nothing .* a transformer without rotary"):
+        without.variants(["same"])
 
 
 class Pair:
