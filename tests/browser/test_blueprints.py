@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from blueprints import CONTINUING, NAMES, around, blueprint
+from every_day import every_day
 from playwright.sync_api import expect
 from test_nodes import search
 from workbench import STEPS
@@ -50,7 +51,7 @@ def test_is_found_and_added_as_one_node(bench, name: str):
     bench.shot(f"blueprint-{name.replace(' ', '-')}")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every_day(NAMES, [CONTINUING]))
 def test_runs_with_what_is_set_on_it(bench, server, name: str):
     bench.page.evaluate(_OPEN, around(name))
     mine, browsers = to_prompt(expand(around(name)), server.object_info()), bench.prompt()

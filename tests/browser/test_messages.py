@@ -26,13 +26,20 @@ def assert_told(bench, title: str, message: str) -> None:
     ("name", "node", "values", "message"),
     [
         ("blocks", SHARING, {"blocks": "input.4, wibble.2"}, "'wibble.2' is not a block"),
-        (
+        pytest.param(
             "range",
             SHARING,
             {"start_percent": 0.8, "end_percent": 0.2},
             "start_percent (0.8) lies after end_percent (0.2)",
+            marks=pytest.mark.thorough,
         ),
-        ("prompts", PROMPTS, {"prompts": " \n"}, "There is no prompt. Write one prompt a line"),
+        pytest.param(
+            "prompts",
+            PROMPTS,
+            {"prompts": " \n"},
+            "There is no prompt. Write one prompt a line",
+            marks=pytest.mark.thorough,
+        ),
     ],
 )
 def test_a_bad_value(bench, name: str, node: str, values: dict[str, object], message: str):
