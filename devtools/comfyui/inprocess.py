@@ -29,7 +29,9 @@ def start_host(*options: str) -> Path:
 
 
 def load_pack() -> None:
-    """Import the pack as `style_aligned`."""
+    """Import the pack as `style_aligned`, once in a process: a second one would lack its modules."""
+    if "style_aligned" in sys.modules:
+        return
     spec = importlib.util.spec_from_file_location(
         "style_aligned", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
     )
