@@ -160,6 +160,7 @@ VARIANTS = {
         Variant("shift-1.5", "shift 1.5", {"shift": 1.5}),
         Variant("group-norm", "shared group norm", {"share_group_norm": True}),
         Variant("no-adain", "no AdaIN", NO_ADAIN),
+        Variant("adain-half", "AdaIN at half", {"strength": 0.5, "shift": LN_2}),  # all of the reference's attention
         Variant("values", "AdaIN of values too", {"adain_values": True}),
         Variant("coarse", "8x8 layers only", {"blocks": "input.5, middle, output.0-1"}),
         Variant("fine", "16x16 layers only", {"blocks": "input.3, output.2-3"}),
@@ -180,6 +181,8 @@ VARIANTS = {
                 positions=UNTWISTED),
         Variant("untwisted-no-adain", "same positions, high 0.5, low 2, no AdaIN", NO_ADAIN, positions=UNTWISTED),
         Variant("chosen", "same positions, high 0.6, low 2.25, no AdaIN", NO_ADAIN, positions=CHOSEN),
+        Variant("chosen-values", "same positions, high 0.6, low 2.25, AdaIN of values alone",
+                {**NO_ADAIN, "adain_values": True}, positions=CHOSEN),
         Variant("falling", "same positions, high 1 to 0, low 1 to 3", positions=FALLING),
         Variant("rising", "same positions, high 0.25 to 0.75, low 1 to 1.4", positions=RISING),
         Variant("chosen-falling", "same positions, high 0.9 to 0.3, low 2.25, no AdaIN", NO_ADAIN,
@@ -236,13 +239,14 @@ OF_HARD = {
 
 OF_BOTH = (
     "plain", "defaults", "strength-0.25", "strength-0.5", "strength-0.75", "scale-0.5", "shift-ln2", "no-adain",
-    "values", "early", "late", "last", "scale-1.1", "shift-less", "everyone", "picture-plain",
+    "adain-half", "values", "early", "late", "last", "scale-1.1", "shift-less", "everyone", "picture-plain",
     "noise-matched", "inverted",
 )  # fmt: skip
 OF_FLUX = (
     "all-blocks", "double", "most", "same", "nowhere", "no-high", "untwisted", "less-untwisted", "more-untwisted",
-    "untwisted-most", "less-untwisted-most", "untwisted-no-adain", "chosen", "falling", "rising", "chosen-falling",
-    "chosen-rising", "scale-fading", "low-2", "low-2-half", "later", "later-half", "later-third", "adain-alone",
+    "untwisted-most", "less-untwisted-most", "untwisted-no-adain", "chosen", "chosen-values", "falling", "rising",
+    "chosen-falling", "chosen-rising", "scale-fading", "low-2", "low-2-half", "later", "later-half", "later-third",
+    "adain-alone",
 )  # fmt: skip
 ELSEWHERE = {
     *(key for keys in OF_HARD.values() for key in keys[2:]),
