@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 RUNS = {
-    "plain": ["--sets", "10", "--variants", "defaults", "--samples", "0"],
+    "plain": ["--sets", "8", "--variants", "defaults", "--samples", "0"],
     "hard": ["--hard", "--sets", "2", "--variants", "copying"],
     "inside": ["--inside", "--sets", "2", "--variants", "same", "flux-single.5"],
 }
@@ -46,8 +46,8 @@ def test_sharing_brings_colours_and_features_closer(measured):
 
 
 def test_most_plain_pictures_show_their_shape(measured):
-    """Nine in ten (docs/evaluation-transformer.md), give or take a tenth on so few sets."""
-    assert measured["plain"]["variants"]["plain"]["content"]["mean"] > 0.75
+    """96 in a hundred (docs/evaluation-transformer.md), give or take a tenth on so few sets."""
+    assert measured["plain"]["variants"]["plain"]["content"]["mean"] > 0.85
 
 
 def test_hard_sets_are_compared_with_their_own_baseline(measured):
