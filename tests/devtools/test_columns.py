@@ -41,6 +41,7 @@ def test_small_groups_share_a_column_and_large_ones_do_not():
     assert places(arrange([boxes(100), boxes(300), boxes(500), boxes(450)], NONE, 0, ENOUGH)) == [[0, 1], [2], [3]]
 
 
+@pytest.mark.thorough
 def test_groups_change_places_where_much_is_gained():
     """The small one and the next are too high together; seven columns are wide."""
     groups = [boxes(200), boxes(700), boxes(300), *[boxes(700)] * 4]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from every_day import every_day
 
 from devtools.pictures import help_maps, help_pictures, help_plans
 from devtools.pictures.help_pictures import Artist, style_folder
@@ -56,7 +57,7 @@ def test_looking_changes_no_picture(draw) -> None:
         assert np.array_equal(row, shared)
 
 
-@pytest.mark.parametrize("name", ["attention_steps", "protect_content"])
+@pytest.mark.parametrize("name", every_day(["attention_steps", "protect_content"], ["protect_content"]))
 def test_heat_maps_stand_behind_the_reference_and_differ_between_rows(icon_model, monkeypatch, name: str) -> None:
     monkeypatch.setattr(help_pictures, "STEPS", 8)
     with torch.inference_mode():
