@@ -54,6 +54,7 @@ def test_a_bad_value(bench, name: str, node: str, values: dict[str, object], mes
     assert bench.take_problems(r"400 \(Bad Request\) \S+/api/prompt$|^PromptExecutionError")
 
 
+@pytest.mark.thorough
 def test_several_pictures_as_the_reference(bench):
     bench.open_template("style_from_image")
     bench.set_values({**FOR_ICONS, "RepeatLatentBatch": {"amount": 3}})

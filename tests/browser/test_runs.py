@@ -29,7 +29,7 @@ WITHOUT_REFERENCE = {
 """How many pictures a workflow saves whose references take no place in the batch."""
 
 
-@pytest.mark.parametrize("name", every_day(GRAPHS, OF_EACH_KIND))
+@pytest.mark.parametrize("name", every_day(GRAPHS, OF_EACH_KIND[:3]))  # the newcomer runs the other one
 def test_draws_its_pictures(bench, server: Client, name: str):
     skip_without_its_model(shipped(name), server.object_info())
     bench.open_template(name)

@@ -154,10 +154,10 @@ PATCHES = [
     HostPatch("Context windows over the batch", windows(0, 2), settings=BATCH_OF_FOUR, every_day=True),
     HostPatch("Context windows over the width", windows(3, 6), size=(8, 12)),
     HostPatch("ControlNet", condition=with_control, every_day=True),
-    HostPatch("IP-Adapter (attn2 replacement)", image_prompt_adapter, every_day=True),
+    HostPatch("IP-Adapter (attn2 replacement)", image_prompt_adapter),
     HostPatch("EasyCache", node("nodes_easycache", "EasyCacheNode", 3.0, 0.1, 0.95, False), settings=MANY_STEPS),
     HostPatch("LazyCache", node("nodes_easycache", "LazyCacheNode", 3.0, 0.1, 0.95, False), settings=MANY_STEPS),
-    HostPatch("v-prediction (ModelSamplingDiscrete)", node(*V_PREDICTION, method="patch"), every_day=True),
+    HostPatch("v-prediction (ModelSamplingDiscrete)", node(*V_PREDICTION, method="patch")),
     HostPatch("Torch compile", compiled, is_slow=True),
 ]  # fmt: skip
 """In the order of the table."""
