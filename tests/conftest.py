@@ -13,15 +13,13 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
-from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from devtools.comfyui.inprocess import load_pack, start_host  # noqa: E402
+from processes import Together  # noqa: E402
 
-TOGETHER = {"browser", "evaluation", "server"}
-"""Folders whose tests run on one server, or on what one program has drawn."""
+from devtools.comfyui.inprocess import load_pack, start_host  # noqa: E402
 
 if "COMFYUI_PATH" not in os.environ:
     raise pytest.UsageError("COMFYUI_PATH is not set; run the tests with: python dev.py test")
@@ -38,22 +36,8 @@ from comfyui_version import __version__ as COMFYUI_VERSION  # noqa: E402
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
     return Together(config, log)
-
-
-class Together(LoadScopeScheduling):
-    """Where the tests run in several processes, those that share a server or what a file has made stay in one.
-
-    xdist has marks for this, but it puts them into the tests' ids, which pytest from 9.2 on does not let it change.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        return together(Path(nodeid.split("::")[0]).relative_to("tests"))
-
-
-def together(path: Path) -> str:
-    return path.parts[0] if path.parts[0] in TOGETHER else str(path)
 
 
 @pytest.fixture(scope="session")
