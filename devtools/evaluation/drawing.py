@@ -55,17 +55,14 @@ class Studio:
 
     def draw_with(self, model: Any, latent: dict[str, Any], wanted: Plan) -> Tensor:
         """The pictures of a set by a model that the nodes made, from a latent of theirs."""
-        from style_aligned.nodes.prompts import StyleAlignedPrompts
-
-        positive = StyleAlignedPrompts.execute(self.loaded.clip, wanted.prompts, wanted.style).result[0]
+        positive = self._encoded(wanted.prompts, wanted.style)
         return self._sample(model, wanted.number, positive, latent, self.steps, CFG)
 
     def _draw_step_by_step(self, variant: Variant, wanted: Plan) -> Tensor:
         """The same as a user would with a KSampler (Advanced) a step, each with nodes of its own."""
         from comfy.samplers import calculate_sigmas
-        from style_aligned.nodes.prompts import StyleAlignedPrompts
 
-        positive = StyleAlignedPrompts.execute(self.loaded.clip, wanted.prompts, wanted.style).result[0]
+        positive = self._encoded(wanted.prompts, wanted.style)
         sampling, latent = self.loaded.model.get_model_object("model_sampling"), blank(1 + TARGETS)
         for step, noise in enumerate(calculate_sigmas(sampling, self.kind.scheduler, self.steps)[:-1].tolist()):
             model = self.sharing(variant.at(Moment(step / (self.steps - 1), noise)))
@@ -82,10 +79,8 @@ class Studio:
 
     def _draw_apart(self, variant: Variant, wanted: Plan) -> Tensor:
         """The same, of a given picture that takes no place in the batch; the targets' noise is the same as with it."""
-        from style_aligned.nodes.prompts import StyleAlignedPrompts
-
-        prompts, apart = wanted.prompts_of_targets, variant.apart
-        positive = StyleAlignedPrompts.execute(self.loaded.clip, prompts, wanted.style).result[0]
+        apart = variant.apart
+        positive = self._encoded(wanted.prompts_of_targets, wanted.style)
         described = self.loaded.encode(" ".join((wanted.shapes[0], *wanted.words)))
         model = shared(self.loaded.model, variant.sharing)
         model = self._with_reference(model, apart, wanted.picture, described, 1 - apart.mix)
@@ -109,11 +104,14 @@ class Studio:
 
     def draw_samples(self, part: int, cfg: float) -> Tensor:
         """Pictures of the model alone, to judge it by: (SAMPLES_AT_ONCE, SIZE, SIZE, 3), 0..1."""
+        positive = self._encoded("\n".join(" ".join(caption) for caption in captions(part, SAMPLES_AT_ONCE)), "")
+        return self._sample(self.loaded.model, part, positive, blank(SAMPLES_AT_ONCE), QUALITY_STEPS, cfg)
+
+    def _encoded(self, prompts: str, style: str) -> Any:
+        """CONDITIONING of one prompt a line."""
         from style_aligned.nodes.prompts import StyleAlignedPrompts
 
-        prompts = "\n".join(" ".join(caption) for caption in captions(part, SAMPLES_AT_ONCE))
-        positive = StyleAlignedPrompts.execute(self.loaded.clip, prompts, "").result[0]
-        return self._sample(self.loaded.model, part, positive, blank(SAMPLES_AT_ONCE), QUALITY_STEPS, cfg)
+        return StyleAlignedPrompts.execute(self.loaded.clip, prompts, style).result[0]
 
     def _sample(self, model: Any, seed: int, positive: Any, latent: dict[str, Any], steps: int, cfg: float) -> Tensor:
         return self._decode(self._denoise(model, seed, positive, latent, steps, cfg))

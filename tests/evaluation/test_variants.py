@@ -43,12 +43,19 @@ def test_no_two_draw_the_same_target(drawn):
 
 
 def test_step_by_step_is_the_same_run(studio):
-    """Where the setting that could change does not."""
-    chosen = VARIANTS["chosen"]
-    steady = replace(chosen, positions={**chosen.positions, "high_frequencies": lambda moment: 0.6})
+    """Where the setting that could change does not; it is asked for at each step."""
+    chosen, asked = VARIANTS["chosen"], []
+
+    def steady_one(moment: Moment) -> float:
+        asked.append(moment)
+        return 0.6
+
+    steady = replace(chosen, positions={**chosen.positions, "high_frequencies": steady_one})
     with torch.inference_mode():
         whole, by_step = (studio.draw(each, plan(0)) for each in (chosen, steady))
     torch.testing.assert_close(by_step, whole, rtol=1e-3, atol=1e-3)
+    assert [moment.progress for moment in asked] == pytest.approx([step / (STEPS - 1) for step in range(STEPS)])
+    assert [moment.noise for moment in asked] == pytest.approx([1 - step / STEPS for step in range(STEPS)], abs=2e-3)
 
 
 def test_settings_change_from_the_first_step_to_the_last():
@@ -60,6 +67,11 @@ def test_settings_change_from_the_first_step_to_the_last():
     assert [at("falling", "low_frequencies", moment) for moment in (first, middle, last)] == [1, 2, 3]
     assert [at("rising", "high_frequencies", moment) for moment in (first, middle, last)] == [0.25, 0.5, 0.75]
     assert [at("scale-fading", "scale", moment) for moment in (first, middle)] == pytest.approx([1, 0.36])
+
+
+def test_what_changes_over_sampling_has_a_reference_from_text():
+    """It is drawn from noise, a step at a time: nowhere does a picture come in."""
+    assert {variant.source for variant in VARIANTS.values() if variant.changes} == {"text"}
 
 
 def test_hard_sets_have_variants_of_a_given_picture_only():
