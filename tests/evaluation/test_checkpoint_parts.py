@@ -168,13 +168,16 @@ def test_every_variant_is_one_of_the_icon_models():
     assert set(studio.USUAL_OF_TRANSFORMERS) <= set(studio.OF_TRANSFORMERS)
 
 
-def test_no_variant_changes_positions_where_there_are_none():
+def test_no_variant_changes_positions_where_there_are_none(monkeypatch):
     """Of all those that are left, the nodes take each."""
+    monkeypatch.setattr(studio.Studio, "meets", True)  # there is no text encoder to ask
     without = studio.Studio.of(Loaded(SUPPORTED["sd3"].model(), None, None), 0)
     assert not any(VARIANTS[key].positions for key in studio.OF_UNETS)
     chosen = [key for key in studio.OF_TRANSFORMERS if not VARIANTS[key].positions and not VARIANTS[key].everyone]
-    assert {"defaults", "no-adain"} < set(without.variants(chosen))
-    for key in without.variants(chosen):
+    assert without.variants(chosen) == list(dict.fromkeys(["plain", *chosen]))
+    usual = without.variants(None)
+    assert usual == ["plain", "defaults", "no-adain", "everyone"]
+    for key in {*chosen, *usual}:
         without.model(key)
     with pytest.raises(EvaluationError, match=r"same says nothing .* a transformer without rotary"):
         without.variants(["same"])

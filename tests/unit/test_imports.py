@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from devtools.comfyui.inprocess import load_pack
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import importlib, pkgutil, sys
@@ -39,3 +41,10 @@ def test_the_host_is_imported_in_its_folder_only():
     }
     assert users
     assert all(method / "host" in path.parents for path in users)
+
+
+def test_the_pack_is_imported_once():
+    """Its modules are attributes of the first package only."""
+    before = sys.modules["style_aligned"]
+    load_pack()
+    assert sys.modules["style_aligned"] is before
