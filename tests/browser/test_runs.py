@@ -9,13 +9,14 @@ import pytest
 from every_day import every_day
 from playwright.sync_api import expect
 from releases import skip_without_its_model
-from test_templates import GRAPHS, OF_EACH_KIND, shipped
+from test_templates import GRAPHS, shipped
 from workbench import FOR_ICONS, STEPS
 
 from devtools.comfyui.client import Client
 from devtools.pictures.thumbnails import PICTURE_SIZE
 
 SAVED = re.compile(r"style_references/\S+\.safetensors")
+EVERY_DAY = ("reference_mixed", "save_style", "style_aligned_flux")  # the newcomer's test runs style_aligned_sd15
 LONG_NODES = ("StyleAlignedInvert", "KSampler")
 WITHOUT_REFERENCE = {
     "reference_any_size": 3,
@@ -29,7 +30,7 @@ WITHOUT_REFERENCE = {
 """How many pictures a workflow saves whose references take no place in the batch."""
 
 
-@pytest.mark.parametrize("name", every_day(GRAPHS, OF_EACH_KIND[:3]))  # the newcomer runs the other one
+@pytest.mark.parametrize("name", every_day(GRAPHS, EVERY_DAY))
 def test_draws_its_pictures(bench, server: Client, name: str):
     skip_without_its_model(shipped(name), server.object_info())
     bench.open_template(name)

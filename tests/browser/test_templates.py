@@ -17,7 +17,7 @@ from devtools.comfyui.workflow import Graph, to_prompt
 from devtools.pictures.thumbnails import THUMBNAIL_SIZE, WORKFLOWS
 
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
-OF_EACH_KIND = ("reference_mixed", "save_style", "style_aligned_flux", "style_aligned_sd15")
+EVERY_DAY = ("reference_mixed", "save_style")
 GRAPHS = [name for name in NAMES if not name.endswith(APP)]
 SMALL_WINDOW = {"width": 1280, "height": 800}
 WRITTEN = ("id", "type", "title", "pos", "mode", "widgets_values", "properties", "color", "bgcolor")
@@ -54,7 +54,7 @@ def small(bench: Workbench) -> Iterator[Workbench]:
     bench.page.set_viewport_size({"width": SIZE[0], "height": SIZE[1]})
 
 
-@pytest.mark.parametrize("name", every_day(GRAPHS, OF_EACH_KIND[:2]))
+@pytest.mark.parametrize("name", every_day(GRAPHS, EVERY_DAY))
 def test_opens_as_it_was_written(small, server: Client, name: str):
     bench = small
     skip_without_its_model(shipped(name), server.object_info())
